@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from acytoo import dialects
+from acytoo.dialects.base import Dialect
 from acytoo.errors import (
     AcytooError,
     AuthenticationError,
@@ -19,7 +21,20 @@ from acytoo.errors import (
     StatusError,
     TruncatedError,
 )
-from acytoo.types import Finish, Item, Logprobs, OpaquePart, Reasoning, Refusal, Reply, Start, ToolCall, Usage, collect
+from acytoo.types import (
+    Finish,
+    Item,
+    Logprobs,
+    OpaquePart,
+    Reasoning,
+    Refusal,
+    Reply,
+    Request,
+    Start,
+    ToolCall,
+    Usage,
+    collect,
+)
 from tests.dialects.openai_responses.helpers import (
     CALL,
     CREATED,
@@ -446,6 +461,30 @@ def test_a_refusal_without_deltas_is_read_from_its_complete_part() -> None:
     part = {"type": "refusal", "refusal": "I can't"}
     done = event("content_part.done", content_index=0, part=part)
     assert Refusal("I can't") in read(sse(CREATED, done, completed()))
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "document"])
+@pytest.mark.parametrize("target", dialects.ALL, ids=lambda dialect: dialect.name)
+def test_what_only_the_ends_of_parts_have_is_translated_for_every_api(target: Dialect, stream: bool) -> None:
+    token = {"token": "Hi", "logprob": -0.5, "bytes": [72, 105], "top_logprobs": []}
+    items = read(
+        sse(
+            CREATED,
+            event("output_text.delta", content_index=0, delta="Hi"),
+            event("output_text.done", content_index=0, text="Hi", logprobs=[token]),
+            event("refusal.delta", content_index=1, delta="I "),
+            event("refusal.done", content_index=1, refusal="I can't"),
+            completed(),
+        )
+    )
+    request = Request([{"role": "user", "content": "Hello"}], "m", stream=stream)
+    writer = target.writer(request)
+    body = writer.write(items) + writer.end() if stream else target.write_reply(collect(items), request)
+    reader = target.reader(STREAM_HEAD if stream else DOCUMENT_HEAD)
+    reply = collect(reader.feed(body) + reader.flush())
+    assert reply.text + reply.refusal == "HiI can't"
+    if "logprobs" in target.capabilities.items:
+        assert reply.logprobs == [token]
 
 
 def reasoning(index: int, delta: str) -> dict[str, Any]:

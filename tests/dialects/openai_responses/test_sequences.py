@@ -57,6 +57,57 @@ SEQUENCES: dict[str, tuple[list[dict[str, Any]], list[Item]]] = {
         [ev("content_part.done", part=REF, **P), last(message(REF))],
         [Refusal(text="no"), SEEN, Finish()],
     ),
+    "refusal that is longer when it ends": (
+        [ev("refusal.delta", delta="n", **P), ev("refusal.done", refusal="no", **P), last(message(REF))],
+        [Refusal(text="n"), Refusal(text="o"), SEEN, Finish()],
+    ),
+    "refusal that is longer in its part": (
+        [ev("refusal.delta", delta="n", **P), ev("content_part.done", part=REF, **P), last()],
+        [Refusal(text="n"), Refusal(text="o"), SEEN, Finish()],
+    ),
+    "refusal that is longer in its message": (
+        [
+            ev("refusal.delta", delta="n", **P),
+            ev("refusal.done", refusal="n", **P),
+            ev("output_item.done", output_index=0, item=message(REF)),
+            last(message(REF)),
+        ],
+        [Refusal(text="n"), Refusal(text="o"), SEEN, Finish()],
+    ),
+    "refusal that is longer last": (
+        [ev("refusal.delta", delta="n", **P), last(message(REF))],
+        [Refusal(text="n"), SEEN, Refusal(text="o"), Finish()],
+    ),
+    "refusal that is another when it ends": (
+        [ev("refusal.delta", delta="never", **P), ev("refusal.done", refusal="no", **P), last(message(REF))],
+        [Refusal(text="never"), SEEN, Finish()],
+    ),
+    "refusal that ends with another identifier": (
+        [
+            ev("refusal.delta", delta="n", item_id="a", content_index=0),
+            ev("refusal.done", refusal="no", item_id="b", content_index=0),
+            last(message(REF)),
+        ],
+        [Refusal(text="n"), Refusal(text="o"), SEEN, Finish()],
+    ),
+    "two refusals, the first longer last": (
+        [
+            ev("refusal.delta", delta="n", **P),
+            ev("refusal.delta", delta="no", output_index=0, content_index=1),
+            last(message(REF, {"type": "refusal", "refusal": "nope"})),
+        ],
+        [Refusal(text="n"), Refusal(text="no"), SEEN, Finish()],
+    ),
+    "a text and a refusal with one index": (
+        [
+            ev("output_text.delta", delta="Hi", **P),
+            ev("refusal.delta", delta="n", **P),
+            ev("refusal.done", refusal="no", **P),
+            ev("output_text.done", text="Hi", **P),
+            last(message(text("Hi"), REF)),
+        ],
+        ["Hi", Refusal(text="n"), Refusal(text="o"), SEEN, Finish()],
+    ),
     "refusal last": ([last(message(REF))], [SEEN, Refusal(text="no"), Finish()]),
     "text and refusal last": ([last(message(text("Hi"), REF))], [SEEN, "Hi", Refusal(text="no"), Finish()]),
     "text then refusal last": (
@@ -242,6 +293,88 @@ SEQUENCES: dict[str, tuple[list[dict[str, Any]], list[Item]]] = {
     "logprobs part": (
         [ev("content_part.done", part={**text("Hi"), "logprobs": [{"token": "Hi"}]}, **P), last()],
         ["Hi", Logprobs(tokens=[{"token": "Hi"}]), SEEN, Finish()],
+    ),
+    "logprobs when the text ends": (
+        [
+            ev("output_text.delta", delta="Hi", **P),
+            ev("output_text.done", text="Hi", logprobs=[{"token": "Hi"}], **P),
+            ev("content_part.done", part={**text("Hi"), "logprobs": [{"token": "Hi"}]}, **P),
+            last(message({**text("Hi"), "logprobs": [{"token": "Hi"}]})),
+        ],
+        ["Hi", Logprobs(tokens=[{"token": "Hi"}]), SEEN, Finish()],
+    ),
+    "logprobs of a text without deltas": (
+        [ev("output_text.done", text="Hi", logprobs=[{"token": "Hi"}], **P), last()],
+        ["Hi", Logprobs(tokens=[{"token": "Hi"}]), SEEN, Finish()],
+    ),
+    "logprobs of a part after deltas": (
+        [
+            ev("output_text.delta", delta="Hi", **P),
+            ev("output_text.done", text="Hi", logprobs=[], **P),
+            ev("content_part.done", part={**text("Hi"), "logprobs": [{"token": "Hi"}]}, **P),
+            last(),
+        ],
+        ["Hi", Logprobs(tokens=[{"token": "Hi"}]), SEEN, Finish()],
+    ),
+    "logprobs of the message": (
+        [
+            ev("output_text.delta", delta="Hi", **P),
+            ev(
+                "output_item.done",
+                output_index=0,
+                item=message({**text("Hi"), "logprobs": [{"token": "Hi"}]}),
+            ),
+            last(),
+        ],
+        ["Hi", Logprobs(tokens=[{"token": "Hi"}]), SEEN, Finish()],
+    ),
+    "logprobs last after deltas": (
+        [
+            ev("output_text.delta", delta="Hi", **P),
+            last(message({**text("Hi"), "logprobs": [{"token": "Hi"}]})),
+        ],
+        ["Hi", SEEN, Logprobs(tokens=[{"token": "Hi"}]), Finish()],
+    ),
+    "logprobs of what a text adds when it ends": (
+        [
+            ev("output_text.delta", delta="Hi", logprobs=[{"token": "Hi"}], **P),
+            ev("output_text.done", text="Hi!", logprobs=[{"token": "Hi"}, {"token": "!"}], **P),
+            last(),
+        ],
+        ["Hi", Logprobs(tokens=[{"token": "Hi"}]), "!", Logprobs(tokens=[{"token": "!"}]), SEEN, Finish()],
+    ),
+    "logprobs before their text, then repeated": (
+        [
+            ev("output_text.delta", delta="", logprobs=[{"token": ""}], **P),
+            ev("output_text.delta", delta="Hi", **P),
+            ev("output_text.done", text="Hi", logprobs=[{"token": ""}], **P),
+            last(),
+        ],
+        [Logprobs(tokens=[{"token": ""}]), "Hi", SEEN, Finish()],
+    ),
+    "logprobs of another text than that of the deltas": (
+        [
+            ev("output_text.delta", delta="Hi", **P),
+            ev("output_text.done", text="Ho", logprobs=[{"token": "Ho"}], **P),
+            last(),
+        ],
+        ["Hi", SEEN, Finish()],
+    ),
+    "logprobs of two texts last": (
+        [
+            ev("output_text.delta", delta="Hi", **P),
+            ev("output_text.delta", delta="Ho", output_index=1, content_index=0),
+            last(*[message({**text(said), "logprobs": [{"token": said}]}) for said in ("Hi", "Ho")]),
+        ],
+        [
+            "Hi",
+            SEPARATE,
+            "Ho",
+            SEEN,
+            Logprobs(tokens=[{"token": "Hi"}]),
+            Logprobs(tokens=[{"token": "Ho"}]),
+            Finish(),
+        ],
     ),
     "logprobs last": (
         [last(message({**text("Hi"), "logprobs": [{"token": "Hi"}]}))],

@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -120,15 +120,32 @@ _REASONING_FIELDS: dict[str, _ReasoningField] = {
 class _Text:
     """A part of a message of which a text was emitted, its number, and where that begins in the reply's text."""
 
-    __slots__ = ("complete", "is_done", "number", "start")
+    __slots__ = ("complete", "is_done", "number", "start", "tokens")
 
-    def __init__(self, number: int, start: int) -> None:
+    def __init__(self, number: int, start: int, tokens: int) -> None:
         self.number = number
         self.start = start
+        self.tokens = tokens
+        """How many of its log-probabilities were emitted."""
         self.complete = ""
         """The complete text, if an event had it and it was that of the deltas."""
         self.is_done = False
         """Whether an event had the complete part."""
+
+
+class _Refusal:
+    """A part of a message of which a refusal was emitted, and the pieces of that."""
+
+    __slots__ = ("fragments", "is_done")
+
+    def __init__(self) -> None:
+        self.fragments: list[str] = []
+        self.is_done = False
+        """Whether an event had the complete part."""
+
+    @property
+    def text(self) -> str:
+        return "".join(self.fragments)
 
 
 class _OutputItem:
@@ -150,12 +167,15 @@ class _OutputItem:
         "is_done",
         "parts",
         "place",
+        "refusals",
         "thoughts",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.parts: dict[int, _Text | None] = {}
-        """The parts of which a text was emitted, by their indices; None for a refusal."""
+        self.parts: dict[int, _Text] = {}
+        """The parts of which a text was emitted, by their indices."""
+        self.refusals: dict[int, _Refusal] = {}
+        """The parts of which a refusal was emitted, by their indices."""
         self.added_parts: dict[int, JSONObject] = {}
         """The parts that had a text when they were added. They count only if no event has another text."""
         self.annotations: dict[int, list[JSONObject]] = {}
@@ -208,6 +228,9 @@ class StreamReader(RecordReader):
         self._blocks = 0
         self._emitted_types: set[str] = set()
         self._texts: list[_Text] = []
+        self._refusals: list[_Refusal] = []
+        self._early_tokens = 0  # log-probabilities that were emitted before any of their text
+        self._last_with_tokens = -1  # the number of the last text of which log-probabilities were emitted
         self._last_call: _OutputItem | None = None
         self._last_text: _OutputItem | None = None  # the message whose text is the last part of the reply
 
@@ -300,9 +323,13 @@ class StreamReader(RecordReader):
         elif subject in _TEXT_KINDS:
             kind = _TEXT_KINDS[subject]
             text = event.delta or (event.text if kind == "output_text" else event.refusal)
-            self._decode_text(self._output_item(event), event.content_index or 0, kind, text, is_delta, items)
-            if kind == "output_text" and is_delta and (tokens := objects_in(event.logprobs)):
-                items.append(Logprobs(tokens))
+            output, index = self._output_item(event), event.content_index or 0
+            if event.logprobs and kind == "output_text" and not is_delta:
+                self._decode_part(output, index, {"type": kind, "text": text, "logprobs": event.logprobs}, items)
+                return
+            self._decode_text(output, index, kind, text, is_delta, items)
+            if event.logprobs and kind == "output_text" and (tokens := objects_in(event.logprobs)):
+                self._append_logprobs(output.parts.get(index), tokens, items)
         elif subject == "content_part" and stage == "added":
             if isinstance(event.part, dict) and (event.part.get("text") or event.part.get("refusal")):
                 self._output_item(event).added_parts[event.content_index or 0] = event.part
@@ -396,36 +423,82 @@ class StreamReader(RecordReader):
             if is_delta and not is_empty(text):
                 raise ProtocolError(f"the server sent a piece of a text that is not text: {display_json(text)}")
             return
-        if not is_delta:
-            text = self._missing_text(output, index, kind, text, items)
+        complete = text
+        if not is_delta and kind == "refusal":
+            text = self._missing_refusal(output, index, text)
+        elif not is_delta:
+            text = self._missing_text(output, index, text, items)
         if text:
             self._append_text(output, index, kind, text, items)
-            if not is_delta and (part := output.parts[index]) is not None:
-                part.is_done, part.complete = True, text
+            if not is_delta and kind == "refusal":
+                output.refusals[index].is_done = True
+            elif not is_delta:
+                output.parts[index].is_done, output.parts[index].complete = True, complete
 
     def _append_text(self, output: _OutputItem, index: int, kind: str, text: str, items: list[Item]) -> None:
-        if index not in output.parts:
-            if not output.parts and self._last_text is not None and not self._end_annotated(items):
+        if index not in (output.parts if kind == "output_text" else output.refusals):
+            is_first = not (output.parts or output.refusals)
+            if is_first and self._last_text is not None and not self._end_annotated(items):
                 items.append(OpaquePart(NAME, part="text"))  # so that two messages do not become one
-            part = None
             if kind == "output_text":
-                part = _Text(len(self._texts), self.emitted_text_length(items))
+                part = _Text(len(self._texts), self.emitted_text_length(items), self._early_tokens)
+                self._early_tokens = 0
                 self._texts.append(part)
-            output.parts[index] = part
+                output.parts[index] = part
+            else:
+                output.refusals[index] = _Refusal()
+                self._refusals.append(output.refusals[index])
+        if kind == "refusal":
+            output.refusals[index].fragments.append(text)
         self._last_text = output
         self._emitted_types.add(kind)
         self.has_content = True
         items.append(text if kind == "output_text" else Refusal(text))
 
-    def _missing_text(self, output: _OutputItem, index: int, kind: str, text: str, items: list[Item]) -> str:
+    def _missing_refusal(self, output: _OutputItem, index: int, text: str) -> str:
+        """Return what of a complete refusal was not emitted, as `_missing_text` does."""
+        part = output.refusals.get(index)
+        if part is None:
+            open_ones = (one for one in reversed(self._refusals) if not one.is_done)
+            part = next((one for one in open_ones if continuation(one.text, text) is not None), None)
+            if part is None:
+                return text
+            output.refusals[index] = part
+        part.is_done = True
+        return self._rest_of_refusal(part, text)
+
+    def _rest_of_refusal(self, part: _Refusal, text: str) -> str:
+        """Return what a complete refusal adds to a part. One that differs from it is ignored."""
+        return (continuation(part.text, text) or "") if part is self._refusals[-1] else ""
+
+    def _append_logprobs(self, part: _Text | None, tokens: list[JSONObject], items: list[Item]) -> None:
+        """Append log-probabilities of a text, which may be a part that has not begun."""
+        if part is None:
+            self._early_tokens += len(tokens)
+        else:
+            part.tokens += len(tokens)
+            self._last_with_tokens = max(self._last_with_tokens, part.number)
+        items.append(Logprobs(tokens))
+
+    def _append_missing_logprobs(
+        self, part: _Text | None, complete: JSONObject, has_rest: bool, items: list[Item]
+    ) -> None:
+        """Append the log-probabilities of a complete part, or of what it adds to the text, if no delta had them."""
+        tokens = objects_in(complete.get("logprobs"))
+        if not tokens or part is None or part.number < self._last_with_tokens or (part.tokens and not has_rest):
+            return
+        if complete.get("text") == (part.complete or self._text_of(part, items)) and (rest := tokens[part.tokens :]):
+            self._append_logprobs(part, rest, items)
+
+    def _missing_text(self, output: _OutputItem, index: int, text: str, items: list[Item]) -> str:
         """Return what of a complete part was not emitted."""
         if index not in output.parts:
-            repeated = self._repeated_text(text, items) if kind == "output_text" else None
+            repeated = self._repeated_text(text, items)
             if repeated is None:
                 return text
             output.parts[index] = repeated
         part = output.parts[index]
-        if part is None or part.is_done:
+        if part.is_done:
             return ""
         part.is_done = True
         return self._rest_of(part, text, items)
@@ -453,13 +526,13 @@ class StreamReader(RecordReader):
         return text[: self._texts[number].start - part.start] if number < len(self._texts) else text
 
     def _decode_part(self, output: _OutputItem, index: int, part: JSONObject, items: list[Item]) -> None:
-        """Append a complete part if no delta of it was read."""
+        """Append whatever of a complete part no delta had."""
         kind = part.get("type")
         if kind == "output_text":
-            before, is_new = len(items), index not in output.parts
+            before = len(items)
             self._decode_text(output, index, kind, part.get("text"), False, items)
-            if is_new and len(items) > before and (tokens := objects_in(part.get("logprobs"))):
-                items.append(Logprobs(tokens))
+            if part.get("logprobs"):
+                self._append_missing_logprobs(output.parts.get(index), part, len(items) > before, items)
         elif kind == "refusal":
             self._decode_text(output, index, kind, part.get("refusal"), False, items)
         elif kind == "reasoning_text":
@@ -633,7 +706,12 @@ class StreamReader(RecordReader):
         output_items = [item for outer in received for item in _with_usual_shape(outer)]
         if isinstance(text := response.get("output_text"), str) and text and not self._texts and not output_items:
             output_items = [{"type": "message", "content": text}]
-        emitted_parts = self._pair_texts(output_items, items)
+        texts = [(part, part.complete or self._text_of(part, items)) for part in self._texts]
+        emitted_texts = _pairs(output_items, "output_text", "text", texts)
+        emitted_refusals: list[dict[int, _Refusal]] = [{}] * len(output_items)
+        if self._refusals:
+            refusals = [(part, part.text) for part in self._refusals]
+            emitted_refusals = _pairs(output_items, "refusal", "refusal", refusals)
         for place, item in enumerate(output_items):
             kind = item.get("type")
             if _is_call(item):
@@ -641,7 +719,7 @@ class StreamReader(RecordReader):
                 emitted = outputs.get(known.number) if known is not None else None
                 self._decode_item(emitted or _OutputItem(), item, items)
             elif kind == "message":
-                self._end_message(item, emitted_parts[place], "refusal" in emitted_types, items)
+                self._end_message(item, emitted_texts[place], emitted_refusals[place], items)
             elif not (isinstance(kind, str) and kind in emitted_types):
                 self._decode_item(_OutputItem(), item, items)
         self._end_added(items)
@@ -673,49 +751,36 @@ class StreamReader(RecordReader):
             self._done = True
             items.append(Finish("tool_calls" if self._calls else "stop"))
 
-    def _pair_texts(self, output_items: list[JSONObject], items: list[Item]) -> list[dict[int, _Text]]:
-        """Return which emitted part each text of the complete response repeats, by the index of its part in the item.
-
-        First those with the same text, then the remaining ones in their order. What is left is new.
-        """
-        pairs: list[dict[int, _Text]] = [{} for _ in output_items]
-        texts = [
-            (place, index, text)
-            for place, item in enumerate(output_items)
-            if item.get("type") == "message"
-            for index, part in enumerate(output_parts(item))
-            if part.get("type") == "output_text" and (text := text_or_empty(part.get("text")))
-        ]
-        emitted = [(part, part.complete or self._text_of(part, items)) for part in self._texts]
-        for is_exact in (True, False):
-            for place, index, text in texts:
-                if index in pairs[place]:
-                    continue
-                match = next((one for one in emitted if not is_exact or one[1] == text), None)
-                if match is not None:
-                    emitted.remove(match)
-                    pairs[place][index] = match[0]
-        return pairs
-
-    def _end_message(self, item: JSONObject, emitted: dict[int, _Text], has_refusal: bool, items: list[Item]) -> None:
+    def _end_message(
+        self, item: JSONObject, emitted: dict[int, _Text], refused: dict[int, _Refusal], items: list[Item]
+    ) -> None:
         """Append whatever of a message of the complete response has not been emitted."""
         output = _OutputItem()
         for index, part in enumerate(output_parts(item)):
-            text = text_or_empty(part.get("text"))
             if index in emitted:
-                items += [rest] if (rest := self._rest_of(emitted[index], text, items)) else []
-            elif part.get("type") == "output_text" and text:
-                self._append_text(output, index, "output_text", text, items)
-                if tokens := objects_in(part.get("logprobs")):
-                    items.append(Logprobs(tokens))
-            elif part.get("type") == "refusal" and not has_refusal:
-                self._decode_text(output, index, "refusal", part.get("refusal"), False, items)
+                rest = self._rest_of(emitted[index], text_or_empty(part.get("text")), items)
+                items += [rest] if rest else []
+                if part.get("logprobs"):
+                    self._append_missing_logprobs(emitted[index], part, bool(rest), items)
+            elif index in refused:
+                rest = self._rest_of_refusal(refused[index], text_or_empty(part.get("refusal")))
+                items += [Refusal(rest)] if rest else []
+            elif part.get("type") in ("output_text", "refusal"):
+                self._append_new_part(output, index, part, items)
         if output.parts and not emitted:
             self._append_own_part(output, item, items)
         last = self._last_text
         if last is not None and not last.has_own_part and any(part in emitted.values() for part in last.parts.values()):
             last.has_own_part = True
             self._append_own_part(last, item, items)
+
+    def _append_new_part(self, output: _OutputItem, index: int, part: JSONObject, items: list[Item]) -> None:
+        """Append a part of the complete response that no event had."""
+        kind = part["type"]
+        if text := text_or_empty(part.get("text" if kind == "output_text" else kind)):
+            self._append_text(output, index, kind, text, items)
+            if kind == "output_text" and (tokens := objects_in(part.get("logprobs"))):
+                self._append_logprobs(output.parts[index], tokens, items)
 
     def _end_added(self, items: list[Item]) -> None:
         """Append texts that only events at the beginning of their parts had, and annotations without a message."""
@@ -737,7 +802,6 @@ class StreamReader(RecordReader):
                 "annotations": last.annotations.get(index, []),
             }
             for index, part in last.parts.items()
-            if part is not None
         ]
         last.has_own_part = True
         self._append_own_part(last, {"type": "message", "role": "assistant", "content": parts}, items)
@@ -754,6 +818,35 @@ class StreamReader(RecordReader):
         if known is not None and known.name in ("", item.get("name")) and (known.received_id == call_id or not named):
             return known
         return named
+
+
+_Part = TypeVar("_Part", _Text, _Refusal)
+
+
+def _pairs(
+    output_items: list[JSONObject], kind: str, field: str, emitted: list[tuple[_Part, str]]
+) -> list[dict[int, _Part]]:
+    """Return which emitted part each part of the complete response repeats, by its index in each of the items.
+
+    First those with the same text, then the remaining ones in their order. What is left is new.
+    """
+    pairs: list[dict[int, _Part]] = [{} for _ in output_items]
+    parts = [
+        (place, index, text)
+        for place, item in enumerate(output_items)
+        if item.get("type") == "message"
+        for index, part in enumerate(output_parts(item))
+        if part.get("type") == kind and (text := text_or_empty(part.get(field)))
+    ]
+    for is_exact in (True, False):
+        for place, index, text in parts:
+            if index in pairs[place]:
+                continue
+            match = next((one for one in emitted if not is_exact or one[1] == text), None)
+            if match is not None:
+                emitted.remove(match)
+                pairs[place][index] = match[0]
+    return pairs
 
 
 def read_document(name: str, body: bytes, ends_without_finish: bool = False) -> list[Item]:
