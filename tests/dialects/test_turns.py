@@ -96,7 +96,7 @@ def anthropic_blocks(draw: st.DrawFn) -> list[Any]:
         if block["type"] in ("tool_use", "server_tool_use"):
             block["id"] = f"toolu_{number}"
             if number % 2:
-                block["caller"] = {"type": "direct"}
+                block["caller"] = {"type": "direct"} if number % 3 else {"type": "code_execution", "tool_id": "s"}
     return blocks
 
 
@@ -144,14 +144,21 @@ def test_an_anthropic_turn_that_a_client_sends_is_encoded_again_in_its_order(blo
     body = {"model": "m", "max_tokens": 1, "messages": [USER, {"role": "assistant", "content": blocks}]}
     request = dialects.Anthropic().decode_request(ServerRequest("/v1/messages", {}, msgspec.json.encode(body))).request
     sent = body_of(dialects.Anthropic(), *request.messages[1:])["messages"][1:]
-    # Thinking without a signature is refused, and the field `caller` of a call is not decoded.
+    # Thinking without a signature is refused, and a call is the model's own unless it has another `caller`.
     expected = [
-        {name: value for name, value in block.items() if name != "caller" or block["type"] != "tool_use"}
+        {
+            name: value
+            for name, value in block.items()
+            if (name, value) != ("caller", DIRECT) or block["type"] != "tool_use"
+        }
         for block in blocks
         if block.get("signature") != ""
     ]
     received = [block for turn in sent for block in blocks_of(turn["content"])]
     assert received == expected
+
+
+DIRECT = {"type": "direct"}
 
 
 def blocks_of(content: Any) -> list[Any]:

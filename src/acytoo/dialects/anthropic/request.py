@@ -611,6 +611,8 @@ def _decode_assistant(blocks: list[object], where: str) -> list[ChatMessage]:
                 reasoning += decoded
         elif kind == "tool_use":
             turn.append({"type": "tool_call", "index": len(calls)})
+            if block.get("caller", _DIRECT) != _DIRECT:
+                turn[-1] |= {"source": SOURCE, "fields": {"caller": block["caller"]}}
             calls.append(_decode_call(block, place))
         else:
             parts.append(_decode_part(block, kind, place))
@@ -619,7 +621,8 @@ def _decode_assistant(blocks: list[object], where: str) -> list[ChatMessage]:
                 turn[-1] |= {"source": SOURCE, "fields": fields}
     message = _assistant_message(reasoning, parts, calls)
     kinds = [part["type"] for part in turn]
-    if kinds != sorted(kinds, key=_KINDS.index):
+    has_callers = any(part["type"] == "tool_call" and "source" in part for part in turn)
+    if kinds != sorted(kinds, key=_KINDS.index) or has_callers:
         message["turn_parts"] = turn
         if all(part["type"] == "text" for part in parts):
             message["content"] = "".join([part["text"] for part in parts]) or None
@@ -630,6 +633,9 @@ def _decode_assistant(blocks: list[object], where: str) -> list[ChatMessage]:
             ]
     return [*messages, message]
 
+
+_DIRECT = {"type": "direct"}
+"""The `caller` of a call that the model makes itself. That of one made by code is sent back."""
 
 _KINDS = ("reasoning", "text", "tool_call")
 """The parts of a turn, in the order in which a message has them without `turn_parts`."""
