@@ -671,8 +671,37 @@ def test_a_file_by_its_uri_is_an_image_or_a_file() -> None:
         parts = [{"text": "See"}, {"fileData": {"mimeType": media_type, "fileUri": "gs://b/f"}}]
         return decode({"contents": [{"role": "user", "parts": parts}]}).messages[0]["content"]
 
-    assert content_of("application/pdf")[1] == {"type": "file", "file": {"file_id": "gs://b/f"}}
-    assert content_of("image/png")[1] == {"type": "image_url", "image_url": {"url": "gs://b/f"}}
+    def with_type(part: Any, media_type: str) -> Any:
+        return {**part, "mimeType": media_type}
+
+    file, image = (
+        {"type": "file", "file": {"file_id": "gs://b/f"}},
+        {"type": "image_url", "image_url": {"url": "gs://b/f"}},
+    )
+    assert content_of("application/pdf")[1] == with_type(file, "application/pdf")
+    assert content_of("image/png")[1] == with_type(image, "image/png")
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"fileData": {"mimeType": "application/pdf", "fileUri": "gs://b/f"}},
+        {"fileData": {"mimeType": "image/webp", "fileUri": "https://h/a.png"}},
+        {"fileData": {"mimeType": "video/mp4", "fileUri": "https://youtu.be/x"}, "videoMetadata": {"fps": 1}},
+        {"inlineData": {"mimeType": "video/mp4", "data": "AAAA"}, "videoMetadata": {"startOffset": "1s"}},
+        {
+            "inlineData": {"mimeType": "image/png", "data": "AAAA"},
+            "mediaResolution": {"level": "MEDIA_RESOLUTION_HIGH"},
+        },
+    ],
+    ids=range(5),
+)
+def test_media_of_a_client_go_back_to_gemini_as_they_were_and_to_other_apis_plainly(part: Any) -> None:
+    contents = [{"role": "user", "parts": [{"text": "See"}, part]}]
+    request = decode({"contents": contents})
+    assert encode(request)["contents"] == contents
+    content: Any = translate(request, DIALECT).messages[0]["content"]
+    assert all(one.keys().isdisjoint({"mimeType", "videoMetadata", "mediaResolution"}) for one in content)
 
 
 def test_the_path_decides_about_the_model_and_the_stream_and_not_the_body() -> None:

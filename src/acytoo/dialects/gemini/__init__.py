@@ -19,7 +19,7 @@ from acytoo.dialects.citations import Citation, citation
 from acytoo.dialects.fields import count, decode_body, invalid, object_or_empty, objects_in, text_or_empty
 from acytoo.dialects.gemini.parts import READ_FIELDS, SOURCE_FIELDS, camel_case_fields
 from acytoo.dialects.gemini.reader import TOO_LONG, CumulativeReader, StreamReader, add_details, read_document
-from acytoo.dialects.gemini.request import FIELD_NAMES, decode_request, encode_request, plain_parts
+from acytoo.dialects.gemini.request import FIELD_NAMES, MEDIA_FIELDS, decode_request, encode_request, plain_parts
 from acytoo.dialects.gemini.writer import ArrayWriter, StreamWriter, error_document, reply_document
 from acytoo.dialects.json import UNDECODABLE, decoder, dumps
 from acytoo.dialects.readers import AutoReader
@@ -107,8 +107,10 @@ class Gemini(Dialect):
     length_fields = ("generationConfig", "generation_config")
     inner_length_fields = ("maxOutputTokens", "max_output_tokens", "candidateCount", "candidate_count")
     file_service = "gemini"
+    vendor_fields = frozenset(MEDIA_FIELDS)
     ignorable_fields = frozenset(
         {
+            *MEDIA_FIELDS,
             "alt",
             "safetySettings",
             "labels",

@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -64,6 +64,9 @@ _CONFIG = {
     "logprobs": "top_logprobs",
 }
 """Fields of `generationConfig`, and the shared shape's options."""
+
+MEDIA_FIELDS = ("mimeType", "videoMetadata", "mediaResolution")
+"""Fields of a user's media that stay on the part: the type of a file by its URI, and how the model sees it."""
 
 FIELD_NAMES = {option: f"generationConfig.{field}" for field, option in _CONFIG.items()}
 """What this API calls the fields of the shared shape that errors about a request name."""
@@ -241,6 +244,15 @@ def _encode_result(message: ChatMessage, names: Mapping[str, str], unsupported: 
 
 
 def _encode_user_part(part: Mapping[str, Any], unsupported: Unsupported) -> JSONObject | None:
+    encoded = _encode_plain_part(part, unsupported)
+    if encoded is not None and not part.keys().isdisjoint(MEDIA_FIELDS):
+        if "mimeType" in part and "fileData" in encoded:
+            encoded["fileData"] = {**encoded["fileData"], "mimeType": part["mimeType"]}
+        encoded |= {field: part[field] for field in MEDIA_FIELDS if field != "mimeType" and field in part}
+    return encoded
+
+
+def _encode_plain_part(part: Mapping[str, Any], unsupported: Unsupported) -> JSONObject | None:
     kind = part["type"]
     value = part.get(kind)
     if kind == "text":
@@ -542,6 +554,16 @@ def _decode_result(result: JSONObject, ids: CallIds, where: str) -> ChatMessage:
 
 
 def _decode_user_part(part: JSONObject, where: str) -> ContentPart:
+    """Return a part of the shared shape, with the fields that only this API has for media."""
+    decoded = _decode_plain_part(part, where)
+    fields = {field: part[field] for field in MEDIA_FIELDS if part.get(field) is not None}
+    file = _camel_case_object(part.get("fileData"), where)
+    if isinstance(file.get("mimeType"), str) and decoded["type"] in ("image_url", "file"):
+        fields["mimeType"] = file["mimeType"]
+    return cast(ContentPart, {**decoded, **fields}) if fields else decoded
+
+
+def _decode_plain_part(part: JSONObject, where: str) -> ContentPart:
     """Return a part of the shared shape.
 
     One that the shared shape has no type for takes its field's name as type. The other APIs refuse it by that name.
