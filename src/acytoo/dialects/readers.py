@@ -117,7 +117,7 @@ class DocumentReader(Reader):
             self.pending_error = error
             return [error.text]
         except (msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
-            raise not_this_api(self._dialect.name, body, str(error)) from error
+            raise _listed_error(body) or not_this_api(self._dialect.name, body, str(error)) from error
         except msgspec.DecodeError as error:
             if what := _after_document(body):
                 raise ProtocolError(f"the reply is a JSON document {what}") from error
@@ -357,6 +357,12 @@ def bare_error(record: bytes) -> dict[str, Any] | None:
 _MAY_BE_ERROR = re.compile(f'"(?:{"|".join((*MESSAGE_FIELDS, BASE_RESP))})"'.encode())
 
 
+def _listed_error(body: bytes) -> StatusError | None:
+    """Return the error in a list of them in place of an object, as Google's servers send it; None for other bodies."""
+    error = bare_error(body) if body[:1] == b"[" else None
+    return None if error is None else error_from_event(error)
+
+
 def unframed(record: bytes) -> bytes:
     """Return a server-sent record that is not JSON without what is around it, b"" if nothing is left.
 
@@ -502,17 +508,19 @@ class RecordReader(Reader):
     def decode_unusual(self, record: bytes, type_: type[T]) -> T:
         """Decode a record that msgspec refused, because of a lone surrogate or a wrong type in a field.
 
-        Raises StatusError if it is a text after the reply has begun, which can only be an error's, and ProtocolError if
-        it is not JSON, or has a wrong type in a field that is needed.
+        Raises StatusError if it is a list with an error, or a text after the reply has begun, which can only be an
+        error's, and ProtocolError if it is not JSON, or has a wrong type in a field that is needed.
         """
         record = _without_cut(record)
+        if (error := _listed_error(record)) is not None:
+            raise error
         if self.has_content and (text := _text_of(record)):
             raise error_from_event(text)
         try:
             decoded = decode_lenient(record, type_)
-        except UNDECODABLE as error:
-            why = _NO_BLANK_LINES if len(_joined_records(record)) > 1 else str(error)
-            raise not_this_api(self._name, record, why) from error
+        except UNDECODABLE as failure:
+            why = _NO_BLANK_LINES if len(_joined_records(record)) > 1 else str(failure)
+            raise not_this_api(self._name, record, why) from failure
         if self._surrogates is None:
             self._surrogates = SurrogateJoiner()
         return decoded
