@@ -529,7 +529,7 @@ def _unknown(name: str, provider: str) -> str:
 
 
 async def _texts(batches: Closable[list[Item]]) -> AsyncResult:
-    others: list[Item] = []  # that are an error at the end
+    others: list[Item] = []  # for an error at the end
     has_text = False
     try:
         async for batch in batches:
@@ -559,7 +559,7 @@ async def _texts(batches: Closable[list[Item]]) -> AsyncResult:
 
 
 _NOT_TEXT = frozenset({ToolCall, OpaquePart, Refusal})
-"""The items that a caller who gets texts alone must not lose silently; of a refusal, the text is one of the reply's."""
+"""Items that a caller who gets only texts must not lose silently. The text of a refusal is one of the texts."""
 
 
 async def _items(batches: Closable[list[Item]]) -> AsyncGenerator[Item, None]:

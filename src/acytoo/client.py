@@ -471,7 +471,7 @@ class ReplyStream(BatchStream[list[Item]]):
                         batch = self._noted(batch)
         except AcytooError as error:
             chunk = b""  # see `redact_error`
-            redact_error(error, self._join(), self._client.secrets)
+            redact_error(error, self._join_texts(), self._client.secrets)
             self._end("error", error)
             # The items that are still held back come before the error, which the next step raises.
             batch = self._reader.flush_truncated() if self._reader is not None else []
@@ -479,7 +479,7 @@ class ReplyStream(BatchStream[list[Item]]):
                 batch = self._redactor.redact(batch) + self._redactor.flush()
             self._reader = None
             if not batch:
-                raise redact_error(error, self._join(), self._client.secrets) from error.__cause__
+                raise redact_error(error, self._join_texts(), self._client.secrets) from error.__cause__
             batch = self._noted(batch)
             self._error = error
         except BaseException:
@@ -500,7 +500,7 @@ class ReplyStream(BatchStream[list[Item]]):
         if self._received > _TRIM_AFTER:
             self._received = 0
             reader.trim(self._caller.max_reply)
-            self._join()
+            self._join_texts()
         if reader.received_content:
             exchange.deadlines.content_received()
         if batch and self._redactor is not None:
@@ -511,13 +511,13 @@ class ReplyStream(BatchStream[list[Item]]):
         """Keep the text of a batch, which an error may need later. Return the batch as the caller gets it."""
         self._items += batch
         if len(self._items) > _MAX_ITEMS:
-            self._join()
+            self._join_texts()
         if self._observation is not None and self._observation.first_content_at is None and has_content(batch):
             self._observation.note_content()
         return with_service(batch, self._caller.dialect.name, self._caller.service)
 
-    def _join(self) -> bytearray:
-        """Return the text so far, up to the client's `max_reply`.
+    def _join_texts(self) -> bytearray:
+        """Join the texts that were kept. Return the text so far, up to the client's `max_reply`.
 
         Items with a text take several times its memory, but joining a few of them takes longer than reading them.
         """
@@ -529,16 +529,17 @@ class ReplyStream(BatchStream[list[Item]]):
         elif self._room >= 0:
             room = self._room
             for piece in texts:
-                if (room := room - len(_in_utf8([piece]))) < 0:
+                encoded = _in_utf8([piece])
+                if (room := room - len(encoded)) < 0:
                     break
-                self._text += _in_utf8([piece])
+                self._text += encoded
         self._room -= len(text)
         return self._text
 
     @property
     def text(self) -> str:
         """The text so far, up to the client's `max_reply`."""
-        return self._join().decode("utf-8", "surrogatepass")
+        return self._join_texts().decode("utf-8", "surrogatepass")
 
     @property
     def quotas(self) -> list[Quota]:
@@ -548,7 +549,7 @@ class ReplyStream(BatchStream[list[Item]]):
 
     def _summary(self, outcome: str) -> Received:
         received = self._reader.received() if self._reader is not None else Received()
-        self._join()
+        self._join_texts()
         received.size = max(received.size, self._client.max_reply - self._room)  # not all readers keep the text
         return received
 

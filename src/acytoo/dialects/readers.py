@@ -474,7 +474,7 @@ class RecordReader(Reader):
     _checks = 0
     _limit = 0
     _sized = _kept_size = _arguments_size = 0  # of the items, in bytes, since the last `trim`
-    forms = 0  # that were looked for
+    form_searches = 0
 
     def __init__(self, name: str, decoder: Decoder, ends_without_finish: bool = False) -> None:
         """`ends_without_finish`: whether a reply with content is complete at the end of its body."""
@@ -961,7 +961,7 @@ _MAX_REPEATED = 16
 _MAX_ITEMS = 2048
 """The items that a reader keeps before it joins their texts, which takes less memory."""
 
-MAX_FORMS = 4
+MAX_FORM_SEARCHES = 4
 """How often the form of a text is looked for: some servers send something new with each (OpenAI's `obfuscation`)."""
 
 _MAX_CHECKS = 16

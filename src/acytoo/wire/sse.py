@@ -114,8 +114,8 @@ def _data_of(block: bytes) -> bytes | None:
     if block[:1] == b"{":
         return block
     event, mark, data = block.partition(b"\ndata: ")
-    is_other = event[:6] == b"event:" and event[-1] not in b"r "  # than `error`, perhaps with blanks after it
-    if mark and is_other and event.find(b"\n") < 0 and data.find(b"\n") < 0:
+    is_not_error = event[:6] == b"event:" and event[-1] not in b"r "  # `error` may have blanks after it
+    if mark and is_not_error and event.find(b"\n") < 0 and data.find(b"\n") < 0:
         return data
     lines: list[bytes] | None = None
     for line in block.split(b"\n"):

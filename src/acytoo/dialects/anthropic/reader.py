@@ -25,7 +25,7 @@ from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.lenient import NEEDED, REASON, decode_document, fit
 from acytoo.dialects.readers import (
     LONG_TEXT,
-    MAX_FORMS,
+    MAX_FORM_SEARCHES,
     RecordReader,
     bare_error,
     continuation,
@@ -300,8 +300,8 @@ class StreamReader(RecordReader):
                 self._read_delta(event.index, delta, record, items)
             elif delta.text:
                 items.append(delta.text)
-                if self.forms < MAX_FORMS:
-                    self.forms += 1
+                if self.form_searches < MAX_FORM_SEARCHES:
+                    self.form_searches += 1
                     form = self.form = text_form(record, b'"text"', delta.text)
 
     def _decode_or_skip(self, record: bytes) -> _Event | None:

@@ -27,7 +27,7 @@ from acytoo.dialects.lenient import NEEDED, REASON, decode_document
 from acytoo.dialects.openai.own_fields import OwnFields
 from acytoo.dialects.openai.request import NAME
 from acytoo.dialects.readers import (
-    MAX_FORMS,
+    MAX_FORM_SEARCHES,
     CumulativeRecordReader,
     RecordReader,
     bare_error,
@@ -403,8 +403,8 @@ class StreamReader(RecordReader):
                                 self._start(chunk, items, text)
                             if text:
                                 items.append(text)
-                                if self._started and self.forms < MAX_FORMS:
-                                    self.forms += 1
+                                if self._started and self.form_searches < MAX_FORM_SEARCHES:
+                                    self.form_searches += 1
                                     form = self.form = text_form(record, b'"content"', text)
                             continue
                         if not text and self._started and reason in FINISH_REASONS:
