@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from tests.web.chat import Chat, answer
 from tests.web.conftest import OpenChat, OpenSite
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, BrowserContext, Route
 
 expect = pytest.importorskip("playwright.sync_api", reason="the extra dev has Playwright").expect
 
@@ -198,3 +199,25 @@ def test_a_conversation_that_another_tab_deletes_is_gone_here_too(open_site: Ope
     assert len(site.asked(1)) == 1
     count = "async () => (await (await import('/web/store.js')).exportAll()).nodes.length"
     assert here.page.evaluate(count) == 2
+
+
+def test_a_list_of_models_that_arrives_late_does_not_hide_an_error(
+    open_site: OpenSite, open_chat: OpenChat, new_context: Callable[..., BrowserContext]
+) -> None:
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    context = new_context()
+    context.route("**/v1/models", hold)
+    chat = open_chat(open_site(answer("Hello.")).url, context)
+    chat.page.locator("#import-file").set_input_files(
+        {"name": "a.json", "mimeType": "application/json", "buffer": b"{"}
+    )
+    expect(chat.page.get_by_role("alert")).to_contain_text("not JSON")
+    held.pop().continue_()
+    expect(chat.page.get_by_role("option", name="m-1")).to_be_attached()
+    expect(chat.page.get_by_role("alert")).to_contain_text("not JSON")
+    chat.button("New chat").click()
+    expect(chat.page.get_by_role("alert")).to_have_count(0)

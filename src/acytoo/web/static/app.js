@@ -45,6 +45,7 @@ function say(text) {
   $("status").textContent = text;
 }
 
+// Only what the user does next hides an error: nothing that the page finishes by itself.
 function showError(error) {
   $("error").hidden = !error;
   $("error").textContent = error ? (error.message ?? String(error)) : "";
@@ -252,7 +253,10 @@ async function drawConversations() {
   if (drawing !== drawings || document.querySelector("#conversations input")) return;
   const items = all.slice(0, LISTED).map((one) => {
     const isCurrent = one.id === current?.id;
-    const open = button(one.title || "New chat", () => openConversation(one.id), { className: "title" });
+    const open = button(one.title || "New chat", () => {
+      showError(null);
+      openConversation(one.id);
+    }, { className: "title" });
     if (isCurrent) open.setAttribute("aria-current", "page");
     const name = button("✎", () => rename(one, item), { ariaLabel: `Rename ${one.title}` });
     const drop = button("✕", () => removeConversation(one), { ariaLabel: `Delete ${one.title}` });
@@ -292,6 +296,7 @@ function rename(one, item) {
 
 async function removeConversation(one) {
   if (!confirm(`Delete “${one.title}”?`)) return;
+  showError(null);
   replies.get(one.id)?.controller.abort();
   await store.remove(one.id);
   local.remove(`${DRAFT}${one.id}`);
@@ -318,7 +323,6 @@ function changed(id = current.id) {
 // Conversations.
 
 function newConversation() {
-  showError(null);
   show({ id: store.newId(), title: "", updated: Date.now(), leaf: null, settings: {} }, []);
   history.replaceState(null, "", "/");
   $("prompt").focus();
@@ -348,7 +352,6 @@ function keepDraft() {
 }
 
 async function openConversation(id) {
-  showError(null);
   const found = await store.conversation(id);
   if (!found) return newConversation();
   const itsNodes = await store.nodesOf(id);
@@ -596,7 +599,6 @@ async function loadModels() {
     if (!names.length) options.push(element("option", { value: "", textContent: "No models are listed" }));
     $("model").replaceChildren(...options, other);
     if (current) chooseModel(current.model ?? local.get(MODEL));
-    showError(null);
     $("usage").hidden = !(await api.hasUsage());
   } catch (error) {
     if (error.status === 401) askPassword(api.hasPassword() ? WRONG : "");
@@ -726,7 +728,10 @@ function listen() {
     $("attach-file").value = "";
   });
   $("stop").addEventListener("click", stop);
-  $("new").addEventListener("click", newConversation);
+  $("new").addEventListener("click", () => {
+    showError(null);
+    newConversation();
+  });
   $("search").addEventListener("input", drawConversations);
   $("open-sidebar").addEventListener("click", () => {
     showSidebar(true);
@@ -745,6 +750,7 @@ function listen() {
     const isGiven = dialog.returnValue === "ok" && $("password").value;
     dialog.returnValue = "";
     if (isGiven) {
+      showError(null);
       api.setPassword($("password").value);
       loadModels();
     } else showError(new Error("This server needs a password or a key. Reload the page to enter it."));
