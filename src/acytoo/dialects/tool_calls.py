@@ -506,6 +506,16 @@ class ReceivedCalls:
             call.fragments.append("{}")
         return self._begin(call)
 
+    def drop(self, call: ReceivedCall) -> None:
+        """Forget a call of which nothing was emitted: it is another one under other identifiers."""
+        call.is_empty = True  # it is not cut
+        self._unfinished.remove(call)
+
+    def begin(self, call: ReceivedCall) -> list[Item]:
+        """Return the first piece of a call that was held back before its arguments, if it has an id and a name."""
+        is_held = call.id and call.name and not (call.is_begun or call.fragments or call.is_empty)
+        return self._begin(call) if is_held else []
+
     def begin_last(self) -> list[Item]:
         """Return the first piece of the last call if it has an id and a name: it comes before that of the next call."""
         call = self.last

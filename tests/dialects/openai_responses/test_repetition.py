@@ -349,3 +349,71 @@ def test_a_text_that_was_forgotten_is_known_when_it_is_repeated(events: list[Any
     reader.close()
     assert items[-1] == Finish("stop")
     assert [item for item in items[:-1] if not isinstance(item, Start)] == expected
+
+
+C1, C2 = call("", "c1"), call("", "c2")
+COMPLETE_C2 = call(call_id="c2")
+
+ANNOUNCED_TWICE: dict[str, list[dict[str, Any]]] = {
+    "at one place": [
+        *[added(C1), added(C2), arguments('{"sum":1}', output_index=0, item_id="fc_c2")],
+        *[done(COMPLETE_C2), completed(COMPLETE_C2)],
+    ],
+    "without places": [
+        *[{"type": "response.output_item.added", "item": one} for one in (C1, C2)],
+        arguments('{"sum":1}', item_id="fc_c2"),
+        *[{"type": "response.output_item.done", "item": COMPLETE_C2}, completed(COMPLETE_C2)],
+    ],
+    "at two places": [
+        *[added(C1), added(C2, 1), arguments('{"sum":1}', output_index=1, item_id="fc_c2")],
+        *[done(COMPLETE_C2, 1), completed(COMPLETE_C2)],
+    ],
+    "with one call_id": [
+        *[added(C1), added(C1 | {"id": "fc_2"}, 1), arguments('{"sum":1}', output_index=1, item_id="fc_2")],
+        *[done(call(id="fc_2"), 1), completed(call(id="fc_2"))],
+    ],
+    "and not in the complete response": [added(C1), added(C2), done(COMPLETE_C2), completed()],
+    "with its arguments": [added(call()), added(COMPLETE_C2), done(COMPLETE_C2), completed(COMPLETE_C2)],
+    "three times": [added(C1), added(C2), added(call("", "c3")), done(call(call_id="c3")), completed()],
+}
+
+
+@pytest.mark.parametrize("name", ANNOUNCED_TWICE)
+def test_a_call_that_is_announced_again_with_other_identifiers_is_made_once(name: str) -> None:
+    found = reply(*ANNOUNCED_TWICE[name])
+    assert [one["function"] for one in found.tool_calls] == [{"name": "pay", "arguments": '{"sum":1}'}]
+    assert found.message["tool_calls"] == found.tool_calls
+
+
+ANNOUNCED_ONCE: dict[str, tuple[list[dict[str, Any]], list[tuple[str, str]]]] = {
+    "a call without arguments that the response has": (
+        [added(C1), added(C2, 1), done(COMPLETE_C2, 1), completed(C1, COMPLETE_C2)],
+        [("c1", "{}"), ("c2", '{"sum":1}')],
+    ),
+    "a call whose arguments only the response has": (
+        [added(C1), added(C2, 1), done(COMPLETE_C2, 1), completed(call('{"sum":2}'), COMPLETE_C2)],
+        [("c1", '{"sum":2}'), ("c2", '{"sum":1}')],
+    ),
+    "a call of another function": (
+        [added(C1 | {"name": "ask"}), added(C2, 1), done(COMPLETE_C2, 1), completed()],
+        [("c1", "{}"), ("c2", '{"sum":1}')],
+    ),
+    "calls without any other event": ([added(C1), added(C2, 1), completed()], [("c1", "{}"), ("c2", "{}")]),
+    "a call before a text": (
+        [added(C1), delta("Hello", **ELSEWHERE), added(C2, 2), done(COMPLETE_C2, 2), completed()],
+        [("c1", "{}"), ("c2", '{"sum":1}')],
+    ),
+    "arguments of the second call first": (
+        [
+            *[added(C1), added(C2, 1), arguments('{"sum":1}', output_index=1), arguments('{"sum":2}', output_index=0)],
+            *[done(call('{"sum":2}')), done(COMPLETE_C2, 1), completed()],
+        ],
+        [("c1", '{"sum":2}'), ("c2", '{"sum":1}')],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ANNOUNCED_ONCE)
+def test_calls_that_are_not_announced_again_are_all_made(name: str) -> None:
+    events, calls = ANNOUNCED_ONCE[name]
+    assert [(one["id"], one["function"]["arguments"]) for one in reply(*events).tool_calls] == calls

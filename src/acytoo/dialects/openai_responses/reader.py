@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
@@ -205,6 +206,11 @@ class _OutputItem:
         """Whether its `OpaquePart` was emitted, or is not needed."""
 
 
+def _call_of(output: _OutputItem) -> ReceivedCall:
+    assert output.call is not None
+    return output.call
+
+
 _NO_REASON = "the response failed, and the server gave no reason"
 
 _KEEP_ALIVE = re.compile(rb'\s*\{\s*"type"\s*:\s*"(?:keepalive|ping)"')
@@ -217,6 +223,7 @@ class StreamReader(RecordReader):
     """
 
     ending = "response.completed or response.incomplete"
+    names_in_pieces = True  # they do not, but calls are held back too: see `_drop_superseded`
 
     def __init__(self, name: str, ends_without_finish: bool = False) -> None:
         super().__init__(name, SSEDecoder(), ends_without_finish)
@@ -231,6 +238,7 @@ class StreamReader(RecordReader):
         self._refusals: list[_Refusal] = []
         self._early_tokens = 0  # log-probabilities that were emitted before any of their text
         self._last_with_tokens = -1  # the number of the last text of which log-probabilities were emitted
+        self._held: list[ReceivedCall] = []  # calls of one function of which only the announcement was read
         self._last_call: _OutputItem | None = None
         self._last_text: _OutputItem | None = None  # the message whose text is the last part of the reply
 
@@ -244,6 +252,13 @@ class StreamReader(RecordReader):
         if self._failed:
             raise status_error(None, _NO_REASON)
         super().close()
+
+    def flush(self) -> list[Item]:
+        """Return the last items, with the calls that were only announced before the reply was cut."""
+        items, held = super().flush(), list[Item]()
+        self._begin_held(held)
+        self._items += held
+        return items + held
 
     def is_keep_alive(self, record: bytes) -> bool:
         """Return whether a record is a `keepalive` event, which OpenAI sends while a model works for long."""
@@ -347,6 +362,7 @@ class StreamReader(RecordReader):
             self._decode_arguments(self._item_with_call(event), event.delta or event.arguments, is_delta, items)
         elif subject == "custom_tool_call_input":
             output = self._output_item(event)
+            self._begin_held(items, output.call)
             output.fragments = output.fragments if is_delta else []
             output.fragments.append(text_or_empty(event.delta if is_delta else event.input))
 
@@ -436,6 +452,7 @@ class StreamReader(RecordReader):
                 output.parts[index].is_done, output.parts[index].complete = True, complete
 
     def _append_text(self, output: _OutputItem, index: int, kind: str, text: str, items: list[Item]) -> None:
+        self._begin_held(items)
         if index not in (output.parts if kind == "output_text" else output.refusals):
             is_first = not (output.parts or output.refusals)
             if is_first and self._last_text is not None and not self._end_annotated(items):
@@ -564,6 +581,7 @@ class StreamReader(RecordReader):
         items.append(Reasoning(text, output.index))
 
     def _number_block(self, output: _OutputItem, items: list[Item]) -> None:
+        self._begin_held(items)
         self._end_annotated(items)
         self._last_text = None
         self._emitted_types.add("reasoning")
@@ -583,6 +601,7 @@ class StreamReader(RecordReader):
                 raise ProtocolError(f"the server sent arguments of a call that are no object: {display_json(text)}")
             return
         call = self._call(output, items)
+        self._begin_held(items, call)
         if not is_delta and output.has_arguments:
             emitted = call.arguments
             if text == emitted or (call.is_complete and text.lstrip()[:1] != "{"):
@@ -624,10 +643,12 @@ class StreamReader(RecordReader):
             call = self._call(output, items)
             if not call.is_begun:
                 call_id = text_or_empty(item.get("call_id")) or text_or_empty(item.get("id"))
-                items += self._calls.add(call, call_id, text_or_empty(item.get("name")))
+                items += self._calls.add(call, call_id, call.name or text_or_empty(item.get("name")))
             if not done:
                 output.announced = item.get("arguments")
+                self._hold(call, items)
             else:
+                self._begin_held(items, call)
                 if kind == "custom_tool_call":
                     output.fragments = [text_or_empty(item.get("input"))] if item.get("input") else output.fragments
                     self._end_input(output, items)
@@ -665,6 +686,7 @@ class StreamReader(RecordReader):
         """Append the arguments of a call whose tool takes text."""
         if not output.has_arguments:
             output.has_arguments = True
+            self._begin_held(items, self._call(output, items))
             items += self._calls.add(self._call(output, items), arguments=custom_arguments("".join(output.fragments)))
 
     def _append_own_part(self, output: _OutputItem, item: JSONObject, items: list[Item]) -> None:
@@ -684,6 +706,7 @@ class StreamReader(RecordReader):
             part, is_own = "reasoning", texts > 1
         else:
             part, is_own = "", True
+            self._begin_held(items)
             self._emitted_types.add(kind)
             self._end_annotated(items)
         if is_own:
@@ -697,13 +720,15 @@ class StreamReader(RecordReader):
 
         Raises the error that it reports, or one for a status or a reason that is not the end of a reply.
         """
+        output = response.get("output")
+        received = objects_in([output] if isinstance(output, dict) else output)
+        output_items = [item for outer in received for item in _with_usual_shape(outer)]
+        kept = self._drop_superseded(output_items)
+        self._begin_held(items)
         self._decode_start(response, items)
         emitted_types = set(self._emitted_types)  # a copy, because decoding an item adds its own type
         calls = itertools.count()
         outputs = {output.call.number: output for output in self._output.values() if output.call is not None}
-        output = response.get("output")
-        received = objects_in([output] if isinstance(output, dict) else output)
-        output_items = [item for outer in received for item in _with_usual_shape(outer)]
         if isinstance(text := response.get("output_text"), str) and text and not self._texts and not output_items:
             output_items = [{"type": "message", "content": text}]
         texts = [(part, part.complete or self._text_of(part, items)) for part in self._texts]
@@ -715,7 +740,7 @@ class StreamReader(RecordReader):
         for place, item in enumerate(output_items):
             kind = item.get("type")
             if _is_call(item):
-                known = self._known_call(next(calls), item)
+                known = self._known_call(kept, next(calls), item)
                 emitted = outputs.get(known.number) if known is not None else None
                 self._decode_item(emitted or _OutputItem(), item, items)
             elif kind == "message":
@@ -807,14 +832,56 @@ class StreamReader(RecordReader):
         self._append_own_part(last, {"type": "message", "role": "assistant", "content": parts}, items)
         return True
 
-    def _known_call(self, number: int, item: JSONObject) -> ReceivedCall | None:
+    def _hold(self, call: ReceivedCall, items: list[Item]) -> None:
+        """Hold back a call that was only announced, and no earlier one of another function."""
+        if self._held and self._held[0].name != call.name:
+            self._begin_held(items)
+        if not (call.is_begun or call in self._held):
+            self._held.append(call)
+
+    def _begin_held(self, items: list[Item], call: ReceivedCall | None = None) -> None:
+        """Append the first pieces of calls, before anything else of the reply.
+
+        If that is more of a call, those that were announced before it stay held back: it may be one of them.
+        """
+        if self._held:
+            held, self._held = self._held, []
+            for one in held:
+                if call is not None and one.number < call.number and one.name == call.name:
+                    self._held.append(one)
+                else:
+                    items += self._calls.begin(one)
+        if call is not None:
+            items += self._calls.begin(call)
+
+    def _drop_superseded(self, output_items: list[JSONObject]) -> list[ReceivedCall]:
+        """Drop the calls of which only the announcement was read, and return the others.
+
+        Some servers announce a call again with other identifiers, under which the rest of it arrives. The complete
+        response does not have the first ones.
+        """
+        outputs = [output for output in dict.fromkeys(self._output.values()) if output.call is not None]
+        complete = {_call_of(output).name for output in outputs if output.is_done}
+        missing = Counter([text_or_empty(item.get("call_id")) for item in output_items if _is_call(item)])
+        missing -= Counter([_call_of(output).received_id for output in outputs if output.call not in self._held])
+        dropped = [one for one in self._held if one.name in complete and not missing[one.received_id]]
+        for output in outputs:
+            if output.call in dropped:
+                output.announced = None
+        for call in dropped:
+            self._calls.drop(call)
+        self._held = [call for call in self._held if call not in dropped]
+        calls = [_call_of(output) for output in outputs if output.call not in dropped]
+        return sorted(calls, key=lambda call: call.number)
+
+    def _known_call(self, kept: list[ReceivedCall], number: int, item: JSONObject) -> ReceivedCall | None:
         """Return the call that an item of the complete response repeats, None if it is new.
 
         It is the one at the same place, because some servers give a call another id here, or one id to two calls; but
         the one with its id if that one has another id than the call at this place.
         """
         call_id = text_or_empty(item.get("call_id"))
-        known, named = self._calls.at(number), self._calls.by_id(call_id)
+        known, named = kept[number] if number < len(kept) else None, self._calls.by_id(call_id)
         if known is not None and known.name in ("", item.get("name")) and (known.received_id == call_id or not named):
             return known
         return named
