@@ -1053,6 +1053,92 @@ STREAMS |= {
 }
 
 
+_FUNCTION_CALL = {"name": "f", "arguments": '{"a":1}'}
+_TOOL_CALL = {"index": 0, "id": "a", "type": "function", "function": _FUNCTION_CALL}
+
+
+def document(finish: str, native: str = "", **message: Any) -> bytes:
+    choice = {"index": 0, "message": {"role": "assistant", "content": None} | message, "finish_reason": finish}
+    return json.dumps({"id": "c", "model": "m", "choices": [choice | {"native_finish_reason": native}]}).encode()
+
+
+STREAMS |= {
+    "OpenAI's API reference, deprecated: a document with function_call": Reported(
+        OPENAI, document("function_call", function_call=_FUNCTION_CALL), arguments='{"a":1}', finish="tool_calls"
+    ),
+    "langchain-ai/langchain pull request 31198: a document with function_call beside tool_calls": Reported(
+        OPENAI,
+        document("tool_calls", function_call=_FUNCTION_CALL, tool_calls=[_TOOL_CALL]),
+        arguments='{"a":1}',
+        finish="tool_calls",
+    ),
+    "langchain-ai/langchain pull request 31198: a stream with function_call beside tool_calls": Reported(
+        OPENAI,
+        sse(chunk(tool_calls=[_TOOL_CALL], function_call=_FUNCTION_CALL), CALLS) + DONE,
+        arguments='{"a":1}',
+        finish="tool_calls",
+    ),
+    "CangShui/workbuddy-gateway pull request 3: a function_call without a name beside the end of a call": Reported(
+        OPENAI,
+        sse(
+            piece('{"a":1}', finish="", **CALL),
+            chunk("tool_calls", content="", function_call={"name": "", "arguments": ""}),
+        )
+        + DONE,
+        arguments='{"a":1}',
+        finish="tool_calls",
+    ),
+    "reVrost/go-openrouter pull request 43: stop, and the limit as the native reason": Reported(
+        OPENAI,
+        sse(
+            {**HI, "choices": [{**HI["choices"][0], "native_finish_reason": None}]},
+            {**STOP, "choices": [{**STOP["choices"][0], "native_finish_reason": "MAX_TOKENS"}]},
+        )
+        + DONE,
+        "Hi",
+        finish="length",
+    ),
+    "reVrost/go-openrouter pull request 43: stop, and the limit as the native reason, in a document": Reported(
+        OPENAI, document("stop", "max_output_tokens", content="Hi"), "Hi", finish="length"
+    ),
+    "reVrost/go-openrouter pull request 43: stop, and a failure as the native reason": Reported(
+        OPENAI,
+        document("stop", "MALFORMED_FUNCTION_CALL", content="Hi"),
+        "Hi",
+        error=ServerError,
+        message="MALFORMED_FUNCTION_CALL",
+    ),
+    "reVrost/go-openrouter pull request 43: stop, and another name for it as the native reason": Reported(
+        OPENAI, document("stop", "end_turn", content="Hi"), "Hi"
+    ),
+    "langgenius/dify#8550: the name of an enumeration before the reason": Reported(
+        OPENAI, sse(HI, chunk("FinishReason.MAX_TOKENS")) + DONE, "Hi", finish="length"
+    ),
+    "langgenius/dify#8550: the name of an enumeration before the reason, in Gemini's API": Reported(
+        GEMINI, sse(frame({"text": "Hi"}, finishReason="FinishReason.MAX_TOKENS")), "Hi", finish="length"
+    ),
+    "langgenius/dify#8550: the name of an enumeration in the reason": Reported(
+        OPENAI, sse(HI, chunk("FINISH_REASON_STOP")) + DONE, "Hi"
+    ),
+    "the numbers in Gemini's enumeration: the limit": Reported(
+        GEMINI, sse(frame({"text": "Hi"}, finishReason=0), frame(finishReason=2)), "Hi", finish="length"
+    ),
+    "the numbers in Gemini's enumeration: the end": Reported(
+        GEMINI, json.dumps(frame({"text": "Hi"}, finishReason=1)).encode(), "Hi"
+    ),
+    "Anthropic's API: an object as all of the arguments in place of a piece": Reported(
+        ANTHROPIC,
+        events(
+            STARTED,
+            *block(TOOL_USE, {"type": "input_json_delta", "partial_json": {"a": 1}}),
+            stopped("tool_use"),
+            ENDED,
+        ),
+        arguments='{"a":1}',
+        finish="tool_calls",
+    ),
+}
+
 _BEGINNINGS = {
     OPENAI: sse(HI),
     ANTHROPIC: events(STARTED, *TEXT_BLOCK),

@@ -39,9 +39,21 @@ the API behind them, in replies of any other.
 def shared_reason(reason: str) -> str:
     """Return the shared shape's name of a reason that has another in some API or at some server, else the reason.
 
-    Gemini's compatible endpoint puts its own name after the shared one: `content_filter: RECITATION`.
+    Gemini's compatible endpoint puts its own name after the shared one: `content_filter: RECITATION`. Others have the
+    name of an enumeration before it: `FinishReason.MAX_TOKENS` (langgenius/dify#8550), `FINISH_REASON_STOP`.
     """
-    return reason if reason in FINISH_REASONS else _NAMES.get(reason.partition(":")[0].lower(), reason)
+    if reason in FINISH_REASONS:
+        return reason
+    name = reason.partition(":")[0].lower().rpartition(".")[2].removeprefix("finish_reason_")
+    return _NAMES.get(name, reason)
+
+
+def narrower_reason(reason: str, native: object) -> str:
+    """Return a gateway's `stop`, or the reason of the API behind it if that one is a limit, a filter or a failure."""
+    if not isinstance(native, str):
+        return reason
+    is_other = shared_reason(native) in ("length", "content_filter") or re.search(_FAILURE, native, re.IGNORECASE)
+    return native if is_other else reason
 
 
 _FAILURE = (

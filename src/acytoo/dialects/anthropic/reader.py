@@ -60,7 +60,7 @@ class _Block(msgspec.Struct, gc=False):
 class _Delta(msgspec.Struct, gc=False):
     type: Annotated[str, NEEDED] = ""
     text: Annotated[str | None, NEEDED] = None
-    partial_json: Annotated[str | None, NEEDED] = None
+    partial_json: Annotated[str | JSONObject | None, NEEDED] = None  # a piece of JSON text, or all of it as an object
     thinking: str | None = None
     signature: str | None = None
     stop_reason: Annotated[str | None, REASON] = None
@@ -583,6 +583,8 @@ class StreamReader(RecordReader):
             delta.type = self._type_of(index, delta)
         if delta.type == "input_json_delta" and (opened := self._open_calls.get(index)) is not None:
             call, fragment = opened.call, delta.partial_json
+            if isinstance(fragment, dict):
+                fragment = arguments_text(fragment)
             if fragment and call.is_begun and call.fragments and fragment.lstrip()[:1] != "{" and not call.is_quoted:
                 call.fragments.append(fragment)
                 items.append(ToolCall(call.number, arguments=fragment))
@@ -591,7 +593,9 @@ class StreamReader(RecordReader):
             ):  # the block's end adds `{}` if nothing follows
                 items += self._calls.add(call, arguments=fragment)
         elif delta.type == "input_json_delta" and index in self._repeated_calls:
-            self._repeated_calls[index].fragments.append(delta.partial_json or "")
+            self._repeated_calls[index].fragments.append(
+                arguments_text(delta.partial_json) if delta.partial_json else ""
+            )
         elif delta.type == "text_delta" and delta.text:
             items.append(delta.text)
         elif delta.type == "input_json_delta" or delta.type not in _DELTA_TYPES:

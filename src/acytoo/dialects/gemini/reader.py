@@ -101,8 +101,13 @@ class _Response(msgspec.Struct, rename="camel", gc=False):
 _decode = decoder(_Response).decode
 _decode_raw_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
-_NO_REASON = "FINISH_REASON_UNSPECIFIED"
-"""The enumeration's name for no finish reason."""
+_NO_REASON = ("FINISH_REASON_UNSPECIFIED", "0")
+"""The enumeration's name and number for no finish reason."""
+
+_NUMBERED = {"1": "STOP", "2": "MAX_TOKENS", "3": "SAFETY", "4": "RECITATION", "5": "OTHER"}
+"""The numbers in the enumeration, which servers send that encode Google's messages themselves. Later ones differ
+between the Gemini API and Vertex AI.
+"""
 
 _NO_BLOCK = ("BLOCK_REASON_UNSPECIFIED", "BLOCKED_REASON_UNSPECIFIED")
 """The names for no block reason, of the Gemini API and of Vertex AI."""
@@ -240,8 +245,12 @@ class StreamReader(RecordReader):
             self._append_candidate(candidate, record, items)
             if candidate.grounding_metadata or candidate.citation_metadata or candidate.url_context_metadata:
                 self._add_sources(candidate)
-            if candidate.finish_reason is not None and candidate.finish_reason != _NO_REASON:
-                reason, message, number = candidate.finish_reason, candidate.finish_message, candidate.index or 0
+            if candidate.finish_reason is not None and candidate.finish_reason not in _NO_REASON:
+                reason, message = (
+                    _NUMBERED.get(candidate.finish_reason, candidate.finish_reason),
+                    candidate.finish_message,
+                )
+                number = candidate.index or 0
         # Every event may have the usage so far: yield only the last, with the finish reason or after it.
         if response.usage_metadata is not None:
             self._update_usage(response.usage_metadata)

@@ -21,7 +21,14 @@ from acytoo.dialects.citations import Citation, citation
 from acytoo.dialects.custom_tools import custom_arguments
 from acytoo.dialects.error_bodies import error_from_event, has_error
 from acytoo.dialects.fields import count, object_or_empty, objects_in, text_or_empty
-from acytoo.dialects.finish import FINISH_REASONS, append_finish, check_call, check_finish, shared_reason
+from acytoo.dialects.finish import (
+    FINISH_REASONS,
+    append_finish,
+    check_call,
+    check_finish,
+    narrower_reason,
+    shared_reason,
+)
 from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.lenient import NEEDED, REASON, decode_document
 from acytoo.dialects.openai.own_fields import OwnFields
@@ -124,6 +131,7 @@ class _Choice(msgspec.Struct, gc=False):
     error: Any = None  # OpenRouter
     usage: Any = None  # Moonshot, higress-group/higress#1568
     camel_reason: Annotated[str | None, REASON] = msgspec.field(default=None, name="finishReason")  # llmcord#84: Google
+    native_finish_reason: Any = None  # OpenRouter, reVrost/go-openrouter pull request 43
 
 
 class _Chunk(msgspec.Struct, gc=False):
@@ -555,6 +563,8 @@ class StreamReader(RecordReader):
         if any(isinstance(item, (str, ToolCall, Refusal)) for item in items[before:]):
             self.has_content = True
         reason = choice.finish_reason or choice.camel_reason
+        if reason == "stop" and choice.native_finish_reason:
+            reason = narrower_reason(reason, choice.native_finish_reason)
         if reason and reason not in ("null", "None"):
             self._finish_reply(reason, choice.index, items)
 
@@ -679,9 +689,10 @@ class StreamReader(RecordReader):
         if delta.refusal:
             items.append(Refusal(delta.refusal))
         siblings: set[ReceivedCall] = set()
-        for call in self._take_calls(delta):
+        calls = self._take_calls(delta)
+        for call in calls:
             items += self._decode_call(call, siblings)
-        if delta.function_call:
+        if delta.function_call and not calls:
             call_id = new_id("call_") if delta.function_call.name else None  # it never has one
             items += self._decode_call(_ToolCall(id=call_id, function=delta.function_call))
 
@@ -693,6 +704,8 @@ class StreamReader(RecordReader):
         `message` of every chunk.
         """
         calls = self._take_calls(message)
+        if message.function_call is not None:
+            calls, message.function_call = calls or [_ToolCall(function=message.function_call)], None
         parts: list[Item] = []
         if self._own is not None:  # what the message has is complete
             self._own.forget(message)
@@ -940,6 +953,7 @@ def _plain_items(document: _Chunk) -> list[Item] | None:
         or choice.delta is not None
         or choice.logprobs
         or choice.error
+        or choice.native_finish_reason
     ):
         return None
     items: list[Item] = []
