@@ -14,7 +14,7 @@ FILES = {"__init__.py", "request.py", "reader.py", "writer.py"}
 ADDITIONAL_FILES = {
     "anthropic": {"batches.py"},
     "gemini": {"parts.py", "partial.py"},
-    "openai": {"batches.py", "models.py", "own_fields.py", "plain.py", "quotas.py", "strict_writers.py"},
+    "openai": {"batches.py", "foreign.py", "models.py", "own_fields.py", "plain.py", "quotas.py", "strict_writers.py"},
     "openai_responses": {"tools.py", "memory.py"},
 }
 """Files that a dialect has besides. The docstring of each gives the reason."""

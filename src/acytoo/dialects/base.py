@@ -64,6 +64,8 @@ class ParsedRequest(msgspec.Struct):
     request: Request
     refusal: RequestError | None = None
     reply: list[Item] | None = None
+    is_foreign: bool = False
+    """Whether the body is in the shape of another API, so that no server of this one would understand it."""
 
 
 class Capabilities(msgspec.Struct, frozen=True):

@@ -54,7 +54,8 @@ def custom_names(request: Request) -> frozenset[str]:
 def as_functions(request: Request, unsupported: Unsupported) -> Request:
     """Return the request with functions in place of custom tools, for an API without them; the same one if none is.
 
-    A grammar cannot be enforced there: `unsupported` is called, and the model gets it as part of the description.
+    A grammar cannot be enforced there: that is reported as a preference which is not met, because the model gets it as
+    part of the description.
     """
     if not any(tool.get("type") == "custom" for tool in request.tools or ()):
         return request
@@ -67,7 +68,7 @@ def as_functions(request: Request, unsupported: Unsupported) -> Request:
             unsupported("a custom tool without a name")
             continue
         if grammar_of(definition) is not None:
-            unsupported("the grammar of a custom tool")
+            unsupported.preference("the grammar of a custom tool")
         tools.append({"type": "function", "function": custom_function(definition)})
     return msgspec.structs.replace(request, tools=tools, tool_choice=_choice_of_functions(request.tool_choice))
 

@@ -33,6 +33,8 @@ def request_from_body(body: dict[str, Any], dialect: str, names: Mapping[str, st
     for name in _NOT_NULL:
         if known.get(name, True) is None:
             del known[name]
+    if known.get("reasoning_effort") == "":  # as LibreChat's unset one
+        del known["reasoning_effort"]
     if isinstance(known.get("stop"), str):
         known["stop"] = [known["stop"]]
     if "messages" not in known:

@@ -107,6 +107,18 @@ def arguments_text(arguments: Any) -> str:
         raise ProtocolError("the arguments of a call are nested too deeply") from error
 
 
+def result_content(content: Any) -> Any:
+    """Return the content of a tool's result: text or parts unchanged, JSON text for any other value, "" for none.
+
+    Tools return any value, and agents pass it on: NousResearch/hermes-agent pull request 81546, InsForge/InsForge#1787.
+    """
+    if content is None or isinstance(content, str):
+        return content or ""
+    if isinstance(content, list) and all(isinstance(part, dict) and "type" in part for part in content):
+        return content
+    return dumps(content, surrogates="replace").decode()
+
+
 def increment(before: str, complete: str) -> str:
     """Return what a text adds to the one before it. Raises ProtocolError if it does not begin with that."""
     if not complete.startswith(before):

@@ -145,6 +145,7 @@ class _Exchange:
         if (
             is_same_api
             and not self._is_shared
+            and not self._parsed.is_foreign
             and backend.can_pass_through(wanted)
             and self._turn.has_history(id(backend))
         ):

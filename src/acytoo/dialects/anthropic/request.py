@@ -17,7 +17,7 @@ from acytoo.dialects.base import Unsupported
 from acytoo.dialects.custom_tools import as_functions
 from acytoo.dialects.extra_fields import merge_extra
 from acytoo.dialects.fields import invalid, require
-from acytoo.dialects.tool_calls import arguments_object, with_unique_ids
+from acytoo.dialects.tool_calls import arguments_object, result_content, with_unique_ids
 from acytoo.errors import UsageError
 from acytoo.messages import content_of, content_parts, parse_data_url, turn_parts
 from acytoo.types import (
@@ -510,7 +510,7 @@ def decode_request(body: JSONObject, effort_as: EffortStyle) -> JSONObject:
     """
     body = dict(body)
     shared: JSONObject = {"stream": body.pop("stream", None) or False}
-    shared["messages"] = _decode_system(body.pop("system", None)) + _decode_messages(body.pop("messages", None))
+    shared["messages"] = _decode_system(body.pop("system", None)) + decode_messages(body.pop("messages", None))
     if (tools := body.pop("tools", None)) is not None:
         shared["tools"] = _decode_tools(tools)
     if (choice := body.pop("tool_choice", None)) is not None:
@@ -532,7 +532,7 @@ def _decode_system(system: object) -> list[ChatMessage]:
     return [{"role": "system", "content": _decode_content(system, "system")}]
 
 
-def _decode_messages(turns: object) -> list[ChatMessage]:
+def decode_messages(turns: object) -> list[ChatMessage]:
     """Return the messages of the turns. A turn can become several: they are one turn again when encoded."""
     if not isinstance(turns, list):
         raise invalid("messages is missing or not a list")
@@ -550,6 +550,7 @@ def _decode_messages(turns: object) -> list[ChatMessage]:
         elif isinstance(content, list) and role == "assistant":
             messages += _decode_assistant(content, where)
         else:
+            content = "" if content is None and role == "assistant" else content
             messages.append({"role": role, "content": _decode_content(content, where)})
     return messages
 
@@ -573,7 +574,7 @@ def _decode_user(blocks: list[object], where: str) -> list[ChatMessage]:
         if kind == "tool_result":
             messages.append(_decode_result(block, place))
         else:
-            parts.append(_decode_part(block, kind, place))
+            parts.append(decode_part(block, kind, place))
     if parts or not messages:
         messages.append({"role": "user", "content": _text_or_parts(parts)})
     return messages
@@ -583,7 +584,7 @@ def _decode_result(block: JSONObject, where: str) -> ChatMessage:
     message: JSONObject = {
         "role": "tool",
         "tool_call_id": require(block, "tool_use_id", str, where),
-        "content": _decode_content(block.get("content") or "", f"{where}.content"),
+        "content": _decode_content(result_content(block.get("content")), f"{where}.content"),
     }
     if block.get("is_error") is not None:
         message["is_error"] = block["is_error"]
@@ -615,7 +616,7 @@ def _decode_assistant(blocks: list[object], where: str) -> list[ChatMessage]:
                 turn[-1] |= {"source": SOURCE, "fields": {"caller": block["caller"]}}
             calls.append(_decode_call(block, place))
         else:
-            parts.append(_decode_part(block, kind, place))
+            parts.append(decode_part(block, kind, place))
             turn.append({"type": "text", "text": parts[-1].get("text", "")})
             if fields := _part_fields(parts[-1]):
                 turn[-1] |= {"source": SOURCE, "fields": fields}
@@ -665,9 +666,9 @@ def _decode_reasoning(block: JSONObject, kind: str, where: str) -> list[Reasonin
 
 
 def _decode_call(block: JSONObject, where: str) -> ToolCallDict:
-    given = {} if block.get("input", "") is None else require(block, "input", dict, where)
-    arguments = msgspec.json.encode(given).decode()
-    function = {"name": require(block, "name", str, where), "arguments": arguments}
+    arguments = arguments_object(given) if isinstance(given := block.get("input"), str | None) else None
+    arguments_json = msgspec.json.encode(require(block, "input", dict, where) if arguments is None else arguments)
+    function = {"name": require(block, "name", str, where), "arguments": arguments_json.decode()}
     call = {"id": require(block, "id", str, where), "type": "function", "function": function, **_part_fields(block)}
     if isinstance(block.get("extra_content"), dict) and signature_of(block):
         call["extra_content"] = block["extra_content"]
@@ -680,7 +681,7 @@ def _decode_content(content: object, where: str) -> str | list[ContentPart]:
         return content
     if not isinstance(content, list):
         raise invalid(f"{where} is missing or neither text nor a list")
-    return _text_or_parts([_decode_part(block, kind, place) for block, kind, place in _typed_blocks(content, where)])
+    return _text_or_parts([decode_part(block, kind, place) for block, kind, place in _typed_blocks(content, where)])
 
 
 def _text_or_parts(parts: list[ContentPart]) -> str | list[ContentPart]:
@@ -692,7 +693,8 @@ def _text_or_parts(parts: list[ContentPart]) -> str | list[ContentPart]:
     return parts
 
 
-def _decode_part(block: JSONObject, kind: str, where: str) -> ContentPart:
+def decode_part(block: JSONObject, kind: str, where: str) -> ContentPart:
+    """Return the part for a block, or the block itself if only this API has it. `where` is its place."""
     part = block
     if kind == "text":
         part = {"type": "text", "text": require(block, "text", str, where), **_part_fields(block)}
@@ -753,6 +755,8 @@ def plain_parts(part: ContentPart) -> list[ContentPart] | None:
         return _texts([block["content"]])
     if kind == "mid_conv_system":
         return [*content_parts(_decode_content(block.get("content"), "mid_conv_system.content"))]
+    if kind == "tool_reference":  # Claude Code, raine/claude-code-proxy pull request 56: the tool is in `tools` too
+        return _texts([f"The tool {block.get('tool_name')} is available."])
     if kind == "fallback":
         return []
     return None

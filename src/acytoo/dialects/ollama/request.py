@@ -12,7 +12,7 @@ from acytoo.dialects.base import Unsupported
 from acytoo.dialects.custom_tools import as_functions
 from acytoo.dialects.extra_fields import flatten_fields, merge_extra
 from acytoo.dialects.fields import integer, invalid, objects_in
-from acytoo.dialects.tool_calls import CallIds, arguments_object, arguments_text
+from acytoo.dialects.tool_calls import CallIds, arguments_object, arguments_text, result_content
 from acytoo.errors import UsageError
 from acytoo.messages import content_parts, parse_data_url, text_of_file, tool_result
 from acytoo.secret import show
@@ -246,6 +246,8 @@ def loading_reason(body: JSONObject) -> str:
 def _decode_message(message: JSONObject, ids: CallIds) -> ChatMessage:
     role = message.get("role", "")
     content = message.get("content")
+    if role == "tool":
+        content = result_content(content)
     decoded: ChatMessage = {"role": role, "content": "" if content is None else content}
     images = message.get("images")
     if isinstance(images, list) and images:

@@ -19,6 +19,7 @@ from acytoo.dialects.citations import Citation, citation
 from acytoo.dialects.error_bodies import describe_error, openai_error
 from acytoo.dialects.fields import count, decode_body, invalid, object_or_empty, objects_in, text_or_empty
 from acytoo.dialects.json import decoder, dumps
+from acytoo.dialects.openai.foreign import is_foreign, usual_body
 from acytoo.dialects.openai.models import models_request, read_models
 from acytoo.dialects.openai.plain import plain_options, plain_parts
 from acytoo.dialects.openai.quotas import quota_template, read_quotas
@@ -185,10 +186,12 @@ class OpenAI(Dialect):
 
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
         """Decode a request. `max_completion_tokens` becomes `max_tokens`."""
-        body = decode_request(decode_body(incoming))
+        received = decode_body(incoming)
+        usual = usual_body(received)
+        body = decode_request(received if usual is None else usual)
         if not body.get("model") and incoming.path.startswith(_DEPLOYMENTS):
             raise invalid("model is missing: this server reads it from the body, not from the path")
-        return ParsedRequest(request_from_body(body, self.name))
+        return ParsedRequest(request_from_body(body, self.name), is_foreign=usual is not None and is_foreign(received))
 
     def replies_in(self, extra: JSONObject) -> int:
         """Return `n`."""

@@ -51,10 +51,11 @@ def plain_options(request: Request) -> Request:
     if request.reasoning_effort == "default":
         changes["reasoning_effort"] = None
     elif request.reasoning_effort is None:
-        effort = object_or_empty(extra.get("reasoning")).get("effort")
-        if isinstance(effort, str):
-            extra = _without(extra, "reasoning")
-            changes["reasoning_effort"] = effort
+        reasoning = object_or_empty(extra.get("reasoning"))
+        if isinstance(reasoning.get("effort"), str):
+            changes["reasoning_effort"] = reasoning["effort"]
+            rest = {name: value for name, value in reasoning.items() if value and name not in ("effort", "enabled")}
+            extra = {**extra, "reasoning": rest} if rest else _without(extra, "reasoning")
     if request.response_format is None:
         for field, schema in (
             ("guided_json", extra.get("guided_json")),

@@ -415,6 +415,12 @@ def decode_completion_request(body: JSONObject) -> JSONObject:
     return decode_request({**shared, "messages": [{"role": "user", "content": prompts[0]}]})
 
 
+def _with_content(message: JSONObject) -> JSONObject:
+    """Return a tool's result or a turn that has no content with an empty one: a tool may return nothing."""
+    is_empty_turn = message.get("role") == "assistant" and not (message.get("tool_calls") or message.get("refusal"))
+    return {**message, "content": ""} if is_empty_turn or message.get("role") == "tool" else message
+
+
 def _decode_message(message: Any) -> Any:
     """Return a message with the reasoning text of a compatible server's field as a block of the shared shape.
 
@@ -423,6 +429,8 @@ def _decode_message(message: Any) -> Any:
     """
     if not isinstance(message, dict):
         return message
+    if message.get("content") is None:
+        message = _with_content(message)
     if message.get("function_call") or message.get("role") == "function":
         raise invalid("function_call and the role function are deprecated: send tool_calls and the role tool")
     own = {name: message[name] for name in TURN_FIELDS if message.get(name)}

@@ -30,7 +30,7 @@ from acytoo.dialects.openai_responses.tools import (
     types_of,
 )
 from acytoo.dialects.services import api_of
-from acytoo.dialects.tool_calls import arguments_text, with_unique_ids
+from acytoo.dialects.tool_calls import arguments_text, result_content, with_unique_ids
 from acytoo.errors import UsageError
 from acytoo.messages import content_of, content_parts, text_of_file, tool_result, turn_parts
 from acytoo.types import (
@@ -300,7 +300,7 @@ def _encode_input_part(part: Mapping[str, Any], unsupported: Unsupported) -> JSO
                 return {"type": "input_text", "text": text}
             file = {**file, "filename": "document.pdf"}
         return {"type": "input_file", **{field: file[field] for field in _FILE_FIELDS if file.get(field)}}
-    if kind in ("input_text", "input_image", "input_file"):  # `_decode_part` keeps those that only this API has
+    if kind in ("input_text", "input_image", "input_file"):  # `decode_part` keeps those that only this API has
         return dict(part)
     unsupported(f"{kind} content")
     return None
@@ -313,7 +313,7 @@ def _encode_tools(tools: Sequence[ToolDefinition], unsupported: Unsupported, *, 
 
 def _encode_tool(tool: ToolDefinition, unsupported: Unsupported, own: bool) -> JSONObject | None:
     """Return a tool. `strict` is false unless it is set, because the API's own default is true."""
-    kind = tool.get("type")
+    kind = tool.get("type", "function")
     if kind == "custom" and isinstance(custom := tool.get("custom"), dict):
         if (grammar := grammar_of(custom)) is not None:
             custom = {**custom, "format": {"type": "grammar", **grammar}}
@@ -425,7 +425,7 @@ def _decode_input(value: object) -> tuple[list[ChatMessage], Iterable[str]]:
             messages.append({"role": item.get("role", ""), "content": _decode_content(item.get("content"), where)})
         elif kind == "function_call_output":
             turn = None
-            output = _decode_content(item.get("output"), where)
+            output = _decode_content(result_content(item.get("output")), where)
             messages.append({"role": "tool", "tool_call_id": require(item, "call_id", str, where), "content": output})
         else:
             unknown_types[kind] = None
@@ -461,7 +461,7 @@ def _decode_turn_item(item: JSONObject, kind: str, where: str, turn: ChatMessage
             _parts_of(turn).append({"type": "reasoning", "index": len(blocks)})
         blocks.append(_decode_reasoning(item))
     else:
-        content = _decode_content(item.get("content"), where)
+        content = _decode_content("" if item.get("content") is None else item["content"], where)
         if not isinstance(content, str):
             refusals = [str(part.get("refusal") or "") for part in content if part["type"] == "refusal"]
             if refusals:
@@ -515,7 +515,7 @@ def _decode_content(content: object, where: str) -> str | list[ContentPart]:
             raise invalid(f"{where}.content[{index}] must be a part like {{'type': 'input_text', 'text': 'Hello'}}")
         if part["type"] in ("input_text", "output_text", "text") and not isinstance(part.get("text"), str):
             raise invalid(f"{where}.content[{index}] is a text part without text")
-    return _text_or_parts([_decode_part(part) for part in content])
+    return _text_or_parts([decode_part(part) for part in content])
 
 
 def _text_or_parts(parts: list[ContentPart]) -> str | list[ContentPart]:
@@ -525,9 +525,11 @@ def _text_or_parts(parts: list[ContentPart]) -> str | list[ContentPart]:
     return parts[0]["text"] if len(parts) == 1 and parts[0]["type"] == "text" else parts
 
 
-def _decode_part(part: JSONObject) -> ContentPart:
+def decode_part(part: JSONObject) -> ContentPart:
     """Return a part. One that the shared shape does not have, such as an image by its `file_id`, is not changed."""
     kind = part["type"]
+    if kind == "input_image" and isinstance(part.get("image_url"), dict):  # as in chat completions
+        return {"type": "image_url", "image_url": part["image_url"]}
     if kind in ("input_text", "output_text"):
         return {"type": "text", "text": part.get("text") or ""}
     if kind == "input_image" and isinstance(part.get("image_url"), str):
@@ -545,7 +547,7 @@ def _decode_tools(tools: object, items: object, choice: object, shared: JSONObje
 
     Tools that the API runs itself are kept as `tools:hosted:<type>` if the model may as well call a function.
     """
-    own = optional_objects(tools, "tools")
+    own = [_flat(tool) for tool in optional_objects(tools, "tools")]
     if natives := all_tools(own, items):
         shared["tools"] = [{"type": "function", "function": native.function} for native in natives]
     for kind in types_of([*own, *tools_in_input(items)]) - {"function"}:
@@ -553,9 +555,16 @@ def _decode_tools(tools: object, items: object, choice: object, shared: JSONObje
         shared[f"tools:hosted:{kind}" if is_offer else f"tools:{kind}"] = own
 
 
+def _flat(tool: JSONObject) -> JSONObject:
+    """Return a tool, or a choice of one, with its fields beside its type. Some clients have them in `function`."""
+    function = tool.get("function")
+    return {"type": "function", **function} if isinstance(function, dict) and "name" not in tool else tool
+
+
 def _decode_tool_choice(choice: object) -> object:
     if not isinstance(choice, dict):
         return choice
+    choice = _flat(choice)
     if choice.get("type") in ("function", "custom"):
         name = choice.get("name")
         return {
