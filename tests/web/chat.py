@@ -45,13 +45,14 @@ class Chat:
         page.on("dialog", self._accept)
         self.prompts: list[str] = []
         """What the page's next questions are answered with."""
-        page.goto(url)
         self.messages = page.get_by_role("log")
         self.replies = page.locator("article.assistant")
         self.questions = page.locator("article.user")
         self.stop = page.get_by_role("button", name="Stop", exact=True)
         self.field = page.get_by_role("textbox", name="Message", exact=True)
         self.conversations = page.locator("#conversations .title")
+        page.goto(url)
+        self._wait_until_ready()
 
     def ask(self, text: str) -> None:
         """Type a message and send it."""
@@ -65,6 +66,11 @@ class Chat:
     def reload(self) -> None:
         """Load the page again."""
         self.page.reload()
+        self._wait_until_ready()
+
+    def _wait_until_ready(self) -> None:
+        """Return once a conversation is open: the page has loaded before, but does not listen yet."""
+        self.page.locator("#prompt:enabled").wait_for()
 
     def _note(self, request: Request) -> None:
         parts = urlsplit(request.url)

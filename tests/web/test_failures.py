@@ -216,6 +216,8 @@ def test_a_list_of_models_that_arrives_late_does_not_hide_an_error(
         {"name": "a.json", "mimeType": "application/json", "buffer": b"{"}
     )
     expect(chat.page.get_by_role("alert")).to_contain_text("not JSON")
+    while not held:
+        chat.page.wait_for_timeout(10)
     held.pop().continue_()
     expect(chat.page.get_by_role("option", name="m-1")).to_be_attached()
     expect(chat.page.get_by_role("alert")).to_contain_text("not JSON")
