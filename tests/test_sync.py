@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import signal
+import socket
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -13,9 +15,9 @@ import pytest
 
 from acytoo import Acytoo, AsyncGeneratorProvider, Messages, dialects
 from acytoo.errors import TruncatedError, UsageError
-from acytoo.testing import FakeEndpoint, raw, reply
+from acytoo.testing import FakeEndpoint, reply
 from tests.helpers import MESSAGES
-from tests.processes import run, script
+from tests.processes import LIMIT, run, script, start
 
 
 @pytest.fixture
@@ -131,26 +133,32 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.parametrize(
-    ("scheme", "answered"),
-    [("socks5h", b""), ("socks5h", b"\x05\x00"), ("socks4", b"")],
+    ("scheme", "answers"),
+    [("socks5h", [b""]), ("socks5h", [b"\x05\x00", b""]), ("socks4", [b""])],
     ids=["in the SOCKS5 handshake", "in the SOCKS5 request", "in the SOCKS4 request"],
 )
-def test_an_interrupt_while_connecting_raises_only_keyboard_interrupt(scheme: str, answered: bytes) -> None:
+def test_an_interrupt_while_connecting_raises_only_keyboard_interrupt(scheme: str, answers: list[bytes]) -> None:
     program = """
-import os, signal, threading
 from acytoo import Acytoo
 
 iterator = Acytoo("https://127.0.0.1:9", proxy={url!r}).create_completion("", [{{"role": "user", "content": "Hi"}}])
-threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
     next(iterator)
 except KeyboardInterrupt as interrupt:
     print(repr(interrupt.__context__), list(iterator))
 """
-    with FakeEndpoint(dialects.Acytoo(), on_connect=raw(answered).stall()) as proxy:
-        done = run(script(program.format(url=f"{scheme}://127.0.0.1:{proxy.port}"), "-W", "error"))
-        assert (done.returncode, done.stdout.strip(), done.stderr) == (0, b"None []", b"")
-        proxy.wait_disconnected()
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        proxy.settimeout(LIMIT)
+        url = f"{scheme}://127.0.0.1:{proxy.getsockname()[1]}"
+        with start(script(program.format(url=url), "-W", "error")) as process, proxy.accept()[0] as client:
+            client.settimeout(LIMIT)
+            for answer in answers:
+                assert client.recv(1000)
+                client.sendall(answer)
+            process.send_signal(signal.SIGINT)
+            output, errors = process.communicate(timeout=LIMIT)
+            assert (process.returncode, output.strip(), errors) == (0, b"None []", b"")
+            assert client.recv(1000) == b""
 
 
 COLLECTED = """

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import math
 import os
 import random
 import signal
@@ -13,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from acytoo.testing import ScriptedResponse, reply, status
+from acytoo.testing import ScriptedResponse, reply, silent, status
 from tests.batch.upstream import Upstream, read, write_prompts, write_rows
 from tests.processes import ACYTOO, LIMIT, run, script, start
+from tests.skipping_loop import in_skipping_loop, skip
 
 
 def texts(path: Path) -> dict[int | str, str]:
@@ -219,16 +222,24 @@ def test_a_batch_killed_fifty_times_has_every_row_once_and_asks_again_only_what_
     with Upstream() as undisturbed:
         run(undisturbed.command(rows, tmp_path / "undisturbed.jsonl"))
     finished: dict[str, int] = {}  # how often each row that has a reply was asked for
-    with Upstream() as upstream, start([*script(FORKING, "-W", "error"), upstream.url, str(rows), str(out)]) as parent:
+    wanted: float = 0  # how many requests are received before the next kill; more than these are not answered
+
+    def answer(prompt: str, times: int) -> ScriptedResponse | None:
+        return silent() if upstream.counts.total() > wanted else None
+
+    with (
+        Upstream(answer) as upstream,
+        start([*script(FORKING, "-W", "error"), upstream.url, str(rows), str(out)]) as parent,
+    ):
         stdin, stdout = parent.stdin, parent.stdout
         assert stdin is not None
         assert stdout is not None
         for kill in range(kills + 1):
+            wanted = upstream.counts.total() + chance.randrange(0, 50) if kill < kills else math.inf
             stdin.write(b"\n")
             stdin.flush()
             child = int(stdout.readline())
             if kill < kills:
-                wanted = upstream.counts.total() + chance.randrange(0, 50)
                 wait_for(lambda wanted=wanted: upstream.counts.total() >= wanted, parent)
                 os.kill(child, signal.SIGKILL)
             assert int(stdout.readline()) == (signal.SIGKILL if kill < kills else 0)
@@ -242,15 +253,19 @@ def test_a_batch_killed_fifty_times_has_every_row_once_and_asks_again_only_what_
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_completes_the_rows_in_flight_and_begins_no_other(tmp_path: Path, number: int) -> None:
+@in_skipping_loop
+async def test_an_interrupt_completes_the_rows_in_flight_and_begins_no_other(tmp_path: Path, number: int) -> None:
     rows, out = write_prompts(tmp_path / "in.jsonl", 100), tmp_path / "out.jsonl"
-    with Upstream(lambda prompt, count: reply("re: ", prompt).wait(0.5, after=0)) as upstream:
+    async with Upstream(lambda prompt, count: reply("re: ", prompt).wait(1000, after=0)) as upstream:
         process = start(upstream.command(rows, out, "-j", "5"))
-        wait_for(lambda: upstream.counts.total() >= 5, process)
+        await upstream.received(5)
         process.send_signal(number)
-        _, stderr = process.communicate(timeout=LIMIT)
+        assert process.stderr is not None
+        line = await asyncio.to_thread(process.stderr.readline)
+        assert line == b"acytoo: waiting for 5 replies; Ctrl-C again leaves them\n"
+        skip(1000)
+        _, stderr = await asyncio.to_thread(process.communicate, timeout=LIMIT)
     assert process.returncode == 130
-    assert b"acytoo: waiting for 5 replies; Ctrl-C again leaves them\n" in stderr
     assert b"5 replies, 0 errors\nthis run: 5 rows in " in stderr
     assert stderr.endswith(b"not finished: interrupted\n")
     assert len(texts(out)) == upstream.counts.total() == 5

@@ -148,3 +148,16 @@ async def call(port: int, data: bytes) -> Response:
         return await read_response(reader)
     finally:
         writer.close()
+
+
+async def refused(port: int) -> None:
+    """Open connections until one is refused."""
+    async with asyncio.timeout(LIMIT):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except ConnectionRefusedError:
+                return
+            except ConnectionResetError:  # it came between the last one that was accepted and the end
+                continue
+            writer.close()

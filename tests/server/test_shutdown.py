@@ -21,7 +21,7 @@ from acytoo.testing import FakeEndpoint, ScriptedResponse, reply, silent
 from acytoo.testing.conformance.clock import finishes_within
 from acytoo.types import Finish, Start
 from tests.processes import ACYTOO, run
-from tests.server.live_server import LIMIT, Response, backend, head, read_response, request
+from tests.server.live_server import LIMIT, Response, backend, head, read_response, refused, request
 from tests.skipping_loop import in_skipping_loop, skip
 
 WORDS = [f"word {number} " for number in range(20)]
@@ -46,6 +46,13 @@ async def serving(fake: FakeEndpoint, grace: str) -> AsyncIterator[tuple[asyncio
             server.kill()
 
 
+async def stop(server: asyncio.subprocess.Process, port: int, signals: int) -> None:
+    """Send SIGTERM so many times, each after the server has handled the last: two that wait for it are one."""
+    for _ in range(signals):
+        server.send_signal(signal.SIGTERM)
+        await refused(port)
+
+
 async def responses_at_shutdown(answer: ScriptedResponse, grace: float, signals: int) -> list[Response]:
     """Return what each of 30 clients received from a server that is stopped while it answers them."""
     async with (
@@ -60,9 +67,7 @@ async def responses_at_shutdown(answer: ScriptedResponse, grace: float, signals:
             readers.append(reader)
             writers.append(writer)
         await fake.received(30)
-        for _ in range(signals):
-            server.send_signal(signal.SIGTERM)
-            await asyncio.sleep(0.5)
+        await stop(server, port, signals)
         responses = [await read_response(reader) for reader in readers]
         with pytest.raises(ConnectionError):
             await asyncio.open_connection("127.0.0.1", port)
@@ -99,9 +104,7 @@ async def test_cut_raw_text_over_http_1_0_ends_with_a_reset(grace: float, signal
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(request("acytoo").replace(b" HTTP/1.1", b" HTTP/1.0", 1))
         assert await reader.readuntil(b"word 1 ")
-        for _ in range(signals):
-            server.send_signal(signal.SIGTERM)
-            await asyncio.sleep(0.1)
+        await stop(server, port, signals)
         with pytest.raises(ConnectionResetError):
             await reader.read()
         writer.close()

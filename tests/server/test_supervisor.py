@@ -18,10 +18,12 @@ import aiohttp
 import psutil
 import pytest
 
-from acytoo import Acytoo, dialects
+from acytoo import Acytoo, Timeout, dialects
 from acytoo.testing import FakeEndpoint, reply
 from tests.processes import ACYTOO, LIMIT, run, start
+from tests.server.live_server import refused
 from tests.services import wait_until
+from tests.skipping_loop import in_skipping_loop, skip
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 
@@ -179,29 +181,18 @@ async def test_a_reply_that_runs_during_a_rolling_restart_is_complete() -> None:
             assert [text async for text in texts] == ["two"]
 
 
+@in_skipping_loop
 async def test_while_the_last_replies_are_finished_new_clients_are_refused() -> None:
-    async with FakeEndpoint(dialects.Acytoo(), reply("Hel", "lo").wait(3.0, after=1)) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hel", "lo").wait(1000, after=1)) as fake:
         with supervised("--to", fake.url, "--grace", "600") as server:
-            stream = Acytoo(server.url).create_async_generator("", MESSAGES)
+            stream = Acytoo(server.url, timeout=Timeout(None, None, None)).create_async_generator("", MESSAGES)
             assert await anext(stream) == "Hel"
             server.process.send_signal(signal.SIGTERM)
             await refused(server.port)
             assert len(server.workers()) > 0
+            skip(1000)
             assert [text async for text in stream] == ["lo"]
             assert await asyncio.to_thread(server.process.wait, LIMIT) == 0
-
-
-async def refused(port: int) -> None:
-    """Open connections until one is refused."""
-    async with asyncio.timeout(LIMIT):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except ConnectionRefusedError:
-                return
-            except ConnectionResetError:  # it came between the last one that was accepted and the end
-                continue
-            writer.close()
 
 
 async def test_workers_that_are_stopped_without_their_supervisor_are_replaced_and_clients_wait() -> None:
