@@ -35,11 +35,15 @@ def missing(what: str, package: str) -> None:
     pytest.skip(reason)
 
 
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
+def reserve_port() -> socket.socket:
+    """Return a socket bound to a port of 127.0.0.1, which nobody is given meanwhile, and everybody may ask for.
+
+    As long as it does not listen, others can, with the option that every server sets.
+    """
+    reservation = socket.socket()
+    reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reservation.bind(("127.0.0.1", 0))
+    return reservation
 
 
 def wait_until(condition: Callable[[], bool], what: str, process: subprocess.Popen[bytes] | None = None) -> None:
@@ -60,7 +64,8 @@ class Service:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = free_port()
+        self._reservation = reserve_port()
+        self.port: int = self._reservation.getsockname()[1]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -78,6 +83,11 @@ class Service:
     def stop(self) -> None:
         """Let the process shut down."""
         self._end(signal.SIGINT)
+
+    def close(self) -> None:
+        """End the process if it runs, and leave the port to others."""
+        self.kill()
+        self._reservation.close()
 
     def pause(self) -> None:
         """Let the process answer nothing until `resume`; connections stay open."""
@@ -273,7 +283,7 @@ def _running(service: Service) -> Iterator[Service]:
         service.start()
         yield service
     finally:
-        service.kill()
+        service.close()
 
 
 @pytest.fixture

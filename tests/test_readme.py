@@ -17,7 +17,7 @@ import pytest
 from acytoo import dialects
 from acytoo.testing import FakeEndpoint, reply
 from acytoo.types import Finish, Start, Usage
-from tests.services import free_port
+from tests.services import reserve_port
 
 ROOT = Path(__file__).parent.parent
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -69,8 +69,9 @@ def services() -> Iterator[dict[str, str]]:
 @pytest.mark.parametrize("block", blocks(), ids=lambda block: block.name)
 def test_a_code_block_runs(block: Block, services: dict[str, str], model_file: Path, tmp_path: Path) -> None:
     code = block.code
+    reservation = reserve_port()
     if listens := PORT.search(code):  # another run on this machine, or another block, may have the same port
-        code = code.replace(listens[1], str(free_port()))
+        code = code.replace(listens[1], str(reservation.getsockname()[1]))
     if block.language == "python":
         command = [sys.executable, "-W", "error", "-c", code]
     else:
@@ -78,6 +79,7 @@ def test_a_code_block_runs(block: Block, services: dict[str, str], model_file: P
     environment = {**os.environ, **services, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     out, err = tmp_path / "out", tmp_path / "err"
     with (
+        reservation,
         out.open("wb") as stdout,
         err.open("wb") as stderr,
         subprocess.Popen(

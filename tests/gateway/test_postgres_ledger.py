@@ -14,7 +14,8 @@ import pytest
 from acytoo.errors import AcytooError, UnreachableError
 from acytoo.gateway.ledger import FLUSH_INTERVAL, Ledger, Row, open_ledger
 from acytoo.secret import Secret
-from tests.services import Postgres, free_port
+from acytoo.testing import refused_port
+from tests.services import Postgres
 
 
 @pytest.fixture
@@ -198,8 +199,9 @@ async def test_replicas_that_start_together_create_the_tables_once(postgres_serv
 
 
 async def test_a_server_that_is_not_there_is_reported_at_the_start() -> None:
-    with pytest.raises(UnreachableError, match=r"ledger postgresql://\*\*\*@127.0.0.1:\d+/x: .*Connect call failed"):
-        await open_ledger(f"postgresql://root:secret-password@127.0.0.1:{free_port()}/x")
+    message = r"ledger postgresql://\*\*\*@127.0.0.1:\d+/x: .*Connect call failed"
+    with refused_port() as port, pytest.raises(UnreachableError, match=message):
+        await open_ledger(f"postgresql://root:secret-password@127.0.0.1:{port}/x")
 
 
 @pytest.mark.parametrize(

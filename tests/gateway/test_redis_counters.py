@@ -386,7 +386,7 @@ def replica(redis_server: Redis, tmp_path: Path) -> Iterator[Redis]:
         server.follow(redis_server)
         yield server
     finally:
-        server.kill()
+        server.close()
 
 
 async def test_counters_follow_their_address_when_the_server_becomes_a_replica(
