@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from acytoo import AcytooError, Route, ServerError, Target, TimedOutError
+from acytoo import AcytooError, Route, ServerError, Target, TimedOutError, Timeout
 from acytoo.base_provider import AsyncGeneratorProvider, ReplyOpener
 from acytoo.client import BatchStream
 from acytoo.testing import FakeEndpoint, ScriptedResponse, silent, status
@@ -18,6 +18,8 @@ from acytoo.types import Closable, Item, Request
 from tests.helpers import MESSAGES
 from tests.routing.scripts import ONE, OPENAI, OVERLOADED, THREE, TWO, Plain
 from tests.skipping_loop import in_skipping_loop, skip
+
+UNLIMITED = Timeout(None, None, None)
 
 
 def alternating(*scripts: ScriptedResponse) -> Callable[[object], ScriptedResponse]:
@@ -158,10 +160,14 @@ async def test_a_target_that_is_fast_enough_is_the_only_one_asked() -> None:
         assert [len(fake.requests) for fake in fakes] == [1, 0]
 
 
+@in_skipping_loop
 async def test_if_one_of_two_fails_the_other_one_answers() -> None:
     async with AsyncExitStack() as stack:
-        route, fakes = await hedged(stack, [ONE.wait(0.3, after=0)], [OVERLOADED])
-        assert (await route.reply(MESSAGES)).text == "one reply"
+        route, fakes = await hedged(stack, [ONE.wait(1000, after=0)], [OVERLOADED], deadline=1e6)
+        asking = asyncio.ensure_future(route.reply(MESSAGES, timeout=UNLIMITED))
+        await fakes[1].received()
+        skip(1000)
+        assert (await asking).text == "one reply"
         assert [len(fake.requests) for fake in fakes] == [1, 1]
 
 
@@ -257,11 +263,15 @@ async def test_a_servers_request_cancelled_at_any_step_gives_every_place_back(
             assert [target.in_flight for target in (*targets, *outer.targets)] == [0, 0, 0], steps
 
 
-@pytest.mark.parametrize("scripts", [([silent()], [OVERLOADED]), ([OVERLOADED.wait(0.3, after=0)], [silent()])])
+@pytest.mark.parametrize("scripts", [([silent()], [OVERLOADED]), ([OVERLOADED.wait(1000, after=0)], [silent()])])
+@in_skipping_loop
 async def test_a_third_target_takes_the_place_of_one_of_two_that_fails(scripts: Any) -> None:
     async with AsyncExitStack() as stack:
-        route, fakes = await hedged(stack, *scripts, [TWO])
-        got = await route.reply(MESSAGES)
+        route, fakes = await hedged(stack, *scripts, [TWO], deadline=1e6)
+        asking = asyncio.ensure_future(route.reply(MESSAGES, timeout=UNLIMITED))
+        await fakes[1].received()
+        skip(1000)
+        got = await asking
         assert got.text == "two replies"
         assert sorted(attempt.outcome for attempt in got.attempts) == ["ServerError", "answered", "cancelled"]
         assert got.attempts[-1].target == "t3"
@@ -301,10 +311,16 @@ async def test_no_second_target_is_looked_for_beyond_the_attempts() -> None:
         assert [len(fake.requests) for fake in fakes] == [1, 0]
 
 
+@in_skipping_loop
 async def test_after_a_bad_request_to_one_of_two_targets_no_third_one_is_asked() -> None:
     async with AsyncExitStack() as stack:
-        route, fakes = await hedged(stack, [ONE.wait(0.3, after=0)], [status(400)], [TWO])
-        assert (await route.reply(MESSAGES)).text == "one reply"
+        route, fakes = await hedged(stack, [ONE.wait(1000, after=0)], [status(400)], [TWO], deadline=1e6)
+        asking = asyncio.ensure_future(route.reply(MESSAGES, timeout=UNLIMITED))
+        await fakes[1].received()
+        while route.targets[1].in_flight:  # noqa: ASYNC110 - a failure is no event
+            await asyncio.sleep(0)
+        skip(1000)
+        assert (await asking).text == "one reply"
         assert [len(fake.requests) for fake in fakes] == [1, 1, 0]
 
 
@@ -321,11 +337,15 @@ async def test_two_targets_that_begin_at_the_same_time_give_one_reply() -> None:
         assert [len(fake.requests) for fake in fakes] == [20, 20]
 
 
+@in_skipping_loop
 async def test_two_targets_that_are_silent_until_the_deadline_count_as_failed() -> None:
     async with AsyncExitStack() as stack:
-        route, _ = await hedged(stack, [silent()], [silent()], deadline=0.3)
-        with pytest.raises(TimedOutError, match=r"no reply began within 0\.3 s: t1, t2") as caught:
-            await route.reply(MESSAGES)
+        route, fakes = await hedged(stack, [silent()], [silent()], deadline=1000)
+        asking = asyncio.ensure_future(route.reply(MESSAGES, timeout=UNLIMITED))
+        await fakes[1].received()
+        skip(1000)
+        with pytest.raises(TimedOutError, match="no reply began within 1000 s: t1, t2") as caught:
+            await asking
         assert sorted((a.target, a.outcome) for a in caught.value.attempts) == [
             ("t1", "cancelled"),
             ("t2", "cancelled"),

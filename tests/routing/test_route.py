@@ -28,6 +28,7 @@ from acytoo import (
     Start,
     Target,
     TimedOutError,
+    Timeout,
     TruncatedError,
     UnsupportedError,
     UsageError,
@@ -249,9 +250,13 @@ async def test_a_target_that_asked_to_wait_gets_no_other_request_either() -> Non
         assert counts(fakes) == [1, 3]
 
 
+@in_skipping_loop
 async def test_the_deadline_ends_an_attempt() -> None:
-    async with endpoints(silent(), deadline=0.2) as (route, fakes):
-        error = await error_of(route)
+    async with endpoints(silent(), deadline=1000) as (route, fakes):
+        asking = asyncio.ensure_future(error_of(route, timeout=Timeout(None, None, None)))
+        await fakes[0].received()
+        skip(1000)
+        error = await asking
         assert isinstance(error, TimedOutError)
         assert error.phase == "deadline"
         await fakes[0].disconnected()
@@ -512,12 +517,16 @@ async def test_tokens_are_counted_by_the_first_target_that_can() -> None:
             await Route(Plain("http://127.0.0.1:9")).count_tokens(Request(MESSAGES))
 
 
+@in_skipping_loop
 async def test_a_target_that_is_silent_until_the_deadline_counts_as_failed() -> None:
-    async with endpoints(silent(), TWO, deadline=0.1) as (route, fakes):
-        for _ in range(5):
-            error = await error_of(route)
+    async with endpoints(silent(), TWO, deadline=1000) as (route, fakes):
+        for number in range(1, 6):
+            asking = asyncio.ensure_future(error_of(route, timeout=Timeout(None, None, None)))
+            await fakes[0].received(number)
+            skip(1000)
+            error = await asking
             assert [(a.target, a.outcome) for a in error.attempts] == [("t1", "cancelled")]
-            assert str(error) == "no reply began within 0.1 s: t1"
+            assert str(error) == "no reply began within 1000 s: t1"
         assert await text_of(route) == "two replies"
         assert counts(fakes) == [5, 1]
 

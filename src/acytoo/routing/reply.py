@@ -65,9 +65,9 @@ async def open_reply(
         watch = route.watch(loop)
     is_timed = hedge is None and task not in watch.tasks  # or the target has asked the route itself, which is due first
     if is_timed:
-        watch.tasks[task] = started
+        watch.tasks[task] = since = loop.time()
         if not watch.is_armed:
-            watch.arm(started, loop)
+            watch.arm(since, loop)
     delay: float | None = None  # after which another target is asked too
     stream: Stream[T] | None = None
     first: Any = None

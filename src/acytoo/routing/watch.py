@@ -7,7 +7,6 @@ one that was added first is due first, and one timer for each event loop is enou
 from __future__ import annotations
 
 import asyncio
-import time
 import weakref
 from typing import Any
 
@@ -19,24 +18,25 @@ class Watch:
         # The handle of the timer is not kept either: it would keep the loop alive.
         self.loop = weakref.ref(loop)
         self.tasks: dict[asyncio.Task[Any], float] = {}
-        """The tasks that wait for a reply to begin, and since when (`time.monotonic`).
+        """The tasks that wait for a reply to begin, and since when (the loop's time).
 
         Whoever adds a task removes it; one that is missing by then has been cancelled, because its time was over.
         """
         self.is_armed = False
         self._deadline = deadline
 
-    def arm(self, started: float, loop: asyncio.AbstractEventLoop) -> None:
+    def arm(self, since: float, loop: asyncio.AbstractEventLoop) -> None:
         """Set the timer for a request that began then, the one that is due first."""
         self.is_armed = True
-        loop.call_later(started + self._deadline - time.monotonic(), self._on_timer)
+        loop.call_at(since + self._deadline, self._on_timer)
 
     def _on_timer(self) -> None:
         self.is_armed = False
         while self.tasks:
-            task, started = next(iter(self.tasks.items()))
-            if started + self._deadline > time.monotonic():
-                self.arm(started, task.get_loop())
+            task, since = next(iter(self.tasks.items()))
+            loop = task.get_loop()
+            if since + self._deadline > loop.time():
+                self.arm(since, loop)
                 return
             del self.tasks[task]
             task.cancel()
