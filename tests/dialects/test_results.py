@@ -12,7 +12,7 @@ from acytoo import dialects
 from acytoo.dialects import Dialect
 from acytoo.dialects.base import Unsupported
 from acytoo.dialects.translate import translate
-from acytoo.http import ServerRequest
+from acytoo.http import Endpoint, ServerRequest
 from acytoo.types import Request
 
 USER = {"role": "user", "content": "Hi"}
@@ -121,3 +121,81 @@ def test_what_openrouters_reasoning_has_beside_an_effort_is_reported(reasoning: 
     translated = translate(decode(OPENAI, {"messages": [USER], "reasoning": reasoning}), OPENAI, unsupported)
     assert translated.reasoning_effort == "high"
     assert unsupported.dropped == (["reasoning"] if rest else [])
+
+
+CUT = '{"x": "to be contin'
+
+
+def chat_calls(arguments: str) -> dict[str, Any]:
+    body = chat("invalid arguments")
+    body["messages"][1]["tool_calls"][0]["function"]["arguments"] = arguments
+    return body
+
+
+def responses_calls(arguments: str) -> dict[str, Any]:
+    body = responses("invalid arguments")
+    body["input"][1]["arguments"] = arguments
+    return body
+
+
+@pytest.mark.parametrize("target", CLIENTS, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize(
+    ("client", "body"), [(OPENAI, chat_calls), (RESPONSES, responses_calls)], ids=["chat", "items"]
+)
+@pytest.mark.parametrize("arguments", [CUT, "[1]", json.dumps(CUT)], ids=["cut", "list", "text"])
+def test_a_call_with_arguments_that_are_not_an_object_does_not_end_the_conversation(
+    client: Dialect, body: Callable[[str], dict[str, Any]], target: Dialect, arguments: str
+) -> None:
+    # local-inference-lab/vllm#684, vercel/ai#19274.
+    request = decode(client, body(arguments))
+    unsupported = Unsupported(target.name)
+    translated = translate(request, client, unsupported)
+    sent = target.encode_request(translated, Endpoint("http://127.0.0.1"), unsupported).body
+    assert b"INVALID_JSON" in sent
+    call = translated.messages[1]["tool_calls"][0]["function"]
+    assert json.loads(str(call["arguments"])) == {"INVALID_JSON": arguments}
+
+
+def test_arguments_that_are_objects_are_sent_as_they_are() -> None:
+    request = decode(OPENAI, chat_calls('{ "x": 1 }'))
+    assert translate(request, OPENAI, Unsupported("anthropic")).messages == request.messages
+
+
+def tool(name: str) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {}}}}
+
+
+def some_allowed(mode: object, *names: str) -> dict[str, Any]:
+    chosen = [{"type": "function", "function": {"name": name}} for name in names]
+    choice = {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": chosen}}
+    return {"messages": [USER], "tools": [tool(name) for name in "fgh"], "tool_choice": choice}
+
+
+@pytest.mark.parametrize("mode", ["auto", "required"])
+@pytest.mark.parametrize("target", CLIENTS, ids=lambda dialect: dialect.name)
+def test_a_choice_among_some_tools_offers_only_those_if_the_api_has_none(target: Dialect, mode: str) -> None:
+    request = decode(OPENAI, some_allowed(mode, "h", "f"))
+    translated = translate(request, OPENAI, Unsupported(target.name))
+    if mode in target.allowed_modes:
+        assert (translated.tools, translated.tool_choice) == (request.tools, request.tool_choice)
+    else:
+        assert (translated.tools, translated.tool_choice) == ([tool("f"), tool("h")], mode)
+    unsupported = Unsupported(target.name, drop_preferences=True)
+    target.encode_request(translated, Endpoint("http://127.0.0.1"), unsupported)
+    # This API has no choice of tools at all.
+    assert unsupported.dropped == (["tool_choice='required'"] if target is OLLAMA and mode == "required" else [])
+
+
+@pytest.mark.parametrize("body", [some_allowed("auto", "x"), some_allowed("any", "f"), some_allowed("auto")])
+def test_a_choice_that_cannot_be_expressed_like_that_stays(body: dict[str, Any]) -> None:
+    request = decode(OPENAI, body)
+    assert translate(request, OPENAI, Unsupported("anthropic")).tool_choice == request.tool_choice
+
+
+def test_several_functions_that_gemini_allows_are_all_that_other_apis_get() -> None:
+    names = {"mode": "ANY", "allowedFunctionNames": ["f", "g"]}
+    functions = [{"functionDeclarations": [{"name": name} for name in "fgh"]}]
+    body = gemini({}) | {"tools": functions, "toolConfig": {"functionCallingConfig": names}}
+    translated = translate(decode(GEMINI, body), GEMINI, Unsupported("anthropic"))
+    assert [one["function"]["name"] for one in translated.tools or ()] == ["f", "g"]
+    assert translated.tool_choice == "required"

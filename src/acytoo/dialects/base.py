@@ -282,6 +282,8 @@ class Dialect:
     """Earlier endpoints of this API that clients still use. A server serves them beside `routes`."""
     is_legacy: ClassVar[bool] = False
     """Whether this is such an endpoint: a server translates its requests even for a backend of the same API."""
+    allowed_modes: ClassVar[frozenset[object]] = frozenset()
+    """The modes of a `tool_choice` of the type `allowed_tools` that the API can express."""
     own_host: ClassVar[str] = ""
     """The host of the service whose clients alone this dialect is for, "" for the clients of any.
 

@@ -119,6 +119,24 @@ def result_content(content: Any) -> Any:
     return dumps(content, surrogates="replace").decode()
 
 
+def with_objects(calls: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """Return a turn's calls, each with arguments that are an object: text that is not one becomes its `INVALID_JSON`.
+
+    A model has written it, or a limit has cut it, and an agent sends it back with the error that the tool has reported.
+    Most APIs and servers refuse the conversation from then on: vllm-project/vllm#43995, MoonshotAI/kimi-cli pull
+    request 2196, OpenHands/software-agent-sdk#2887. The name of the field is that of Pydantic AI.
+    """
+    if all(arguments_object(call["function"].get("arguments")) is not None for call in calls):
+        return calls
+    changed = []
+    for call in calls:
+        function = call["function"]
+        if arguments_object(text := function.get("arguments")) is None:
+            function = {**function, "arguments": dumps({"INVALID_JSON": text}, surrogates="replace").decode()}
+        changed.append({**call, "function": function})
+    return changed
+
+
 def increment(before: str, complete: str) -> str:
     """Return what a text adds to the one before it. Raises ProtocolError if it does not begin with that."""
     if not complete.startswith(before):

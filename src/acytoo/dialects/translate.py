@@ -10,6 +10,7 @@ import msgspec
 from acytoo import dialects
 from acytoo.dialects.base import Dialect, Unsupported
 from acytoo.dialects.fields import invalid
+from acytoo.dialects.tool_calls import with_objects
 from acytoo.types import Request
 
 
@@ -36,7 +37,9 @@ def translate(request: Request, source: Dialect, unsupported: Unsupported | None
             messages = _without(source.vendor_fields, request.messages, removed)
             tools = _without(source.vendor_fields, request.tools or [], removed)
             request = msgspec.structs.replace(request, messages=messages, tools=tools or None)
-        request = _with_plain_texts(request)
+        request = _with_plain_texts(_with_objects(request))
+    if unsupported is not None and isinstance(request.tool_choice, dict):
+        request = _with_allowed_tools(request, unsupported.dialect)
     if not removed and request.user is None:
         return request
     extra = {
@@ -76,6 +79,30 @@ def _file_service(target: str) -> str:
     return next((dialect.file_service for dialect in dialects.ALL if dialect.name == target), "")
 
 
+def _with_allowed_tools(request: Request, target: str) -> Request:
+    """Return the request with only the tools that the model may call, for an API that can only choose among all."""
+    choice = request.tool_choice
+    allowed = choice.get("allowed_tools") if isinstance(choice, dict) else None
+    if not isinstance(allowed, Mapping) or not request.tools:
+        return request
+    mode, chosen = allowed.get("mode"), allowed.get("tools")
+    modes: frozenset[object] = next((one.allowed_modes for one in dialects.ALL if one.name == target), frozenset())
+    if mode in modes or mode not in ("auto", "required") or not isinstance(chosen, list):
+        return request
+    names = {_name_of(tool) for tool in chosen}
+    tools = [tool for tool in request.tools if _name_of(tool) in names]
+    if not tools or None in names or len(tools) < len(names):
+        return request
+    return msgspec.structs.replace(request, tools=tools, tool_choice=mode)
+
+
+def _name_of(tool: Any) -> str | None:
+    """Return the name of a function or of a custom tool, None for any other tool."""
+    fields = tool.get(tool.get("type", "function")) if isinstance(tool, Mapping) else None
+    name = fields.get("name") if isinstance(fields, Mapping) else None
+    return name if isinstance(name, str) else None
+
+
 def _with_plain_parts(source: Dialect, request: Request) -> Request:
     """Return the request with parts that every API has in place of those that only the source has."""
     changed: dict[int, Any] = {}
@@ -101,6 +128,18 @@ def _with_plain_texts(request: Request) -> Request:
         {**message, "content": message["content"][0]["text"]} if _is_one_text(message.get("content")) else message  # type: ignore[index]
         for message in request.messages
     ]
+    return msgspec.structs.replace(request, messages=messages)
+
+
+def _with_objects(request: Request) -> Request:
+    """Return the request with arguments that are objects in all calls of earlier turns."""
+    changed: dict[int, Any] = {}
+    for index, message in enumerate(request.messages):
+        if (calls := message.get("tool_calls")) and (objects := with_objects(calls)) is not calls:
+            changed[index] = {**message, "tool_calls": objects}
+    if not changed:
+        return request
+    messages = [changed.get(index, message) for index, message in enumerate(request.messages)]
     return msgspec.structs.replace(request, messages=messages)
 
 

@@ -106,6 +106,7 @@ class Gemini(Dialect):
     minimal_body = {"contents": [{"parts": [{"text": ""}]}]}
     length_fields = ("generationConfig", "generation_config")
     inner_length_fields = ("maxOutputTokens", "max_output_tokens", "candidateCount", "candidate_count")
+    allowed_modes = frozenset({"required"})
     file_service = "gemini"
     vendor_fields = frozenset(MEDIA_FIELDS)
     ignorable_fields = frozenset(

@@ -98,6 +98,7 @@ class OpenAI(Dialect):
     )
     length_fields = ("max_tokens", "max_completion_tokens", "n")
     unmetered_fields = OTHER_MODELS
+    allowed_modes = frozenset({"auto", "required"})
     file_service = "openai"
     ignorable_fields = frozenset(
         {

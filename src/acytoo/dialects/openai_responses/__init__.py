@@ -76,6 +76,7 @@ class OpenAIResponses(Dialect):
     minimal_body = {"input": ""}
     length_fields = ("max_output_tokens",)
     unmetered_fields = {**OTHER_MODELS, "background": "has a reply that is written later"}
+    allowed_modes = frozenset({"auto", "required"})
     file_service = "openai"
     too_long_messages = TOO_LONG
     ignorable_fields = frozenset(
