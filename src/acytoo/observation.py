@@ -44,15 +44,15 @@ class Observation:
 
     # Of objects with slots, each attribute is found at once, also one that still has its first value.
     __slots__ = (
-        *("error", "fields", "first_content_at", "has_begun", "is_sent", "names", "outcome", "received", "started_at"),
-        "status",
+        *("ended_at", "error", "fields", "first_content_at", "has_begun", "is_sent", "names", "outcome", "received"),
+        *("started_at", "status"),
     )
 
     def __init__(self, names: Iterable[str], fields: bytes) -> None:
         self.names = names
         self.fields = fields
         """Further header fields of the request, encoded. They replace those that have one of the names."""
-        self.started_at = time.monotonic()
+        self.started_at = self.ended_at = time.monotonic()
         self.first_content_at: float | None = None
         self.has_begun = False
         """Whether the request was let through by `begin`."""
@@ -76,4 +76,5 @@ class Observation:
     def end(self, outcome: str, received: Received, error: AcytooError | None = None) -> None:
         """Note the end of the reply. Does nothing the second time."""
         if not self.outcome:
+            self.ended_at = time.monotonic()
             self.outcome, self.received, self.error = outcome, received, error

@@ -308,15 +308,17 @@ def _received(items: Sequence[Item]) -> Received:
     finish: Finish | None = None
     size = 0
     for item in items:
-        if type(item) is str:
+        if isinstance(item, str):
             size += len(item) if item.isascii() else len(item.encode("utf-8", "surrogatepass"))
-        elif type(item) is Usage:
+        elif isinstance(item, Usage):
             usage = item
-        elif type(item) is Finish:
+        elif isinstance(item, Finish):
             finish = item
-        elif type(item) is Reasoning or type(item) is Refusal:
+        elif isinstance(item, Start):
+            pass
+        elif isinstance(item, (Reasoning, Refusal)):
             size += len(item.text.encode("utf-8", "surrogatepass"))
-        elif type(item) is ToolCall:
+        elif isinstance(item, ToolCall):
             size += len(item.name) + len(item.arguments.encode("utf-8", "surrogatepass"))
     return Received(usage, finish, size)
 

@@ -65,13 +65,17 @@ def _is_counted(observation: Observation) -> bool:
 
 def outcome_of(observation: Observation, cancelled: str) -> str:
     """Return how an attempt ended, in one word for the ledger; `cancelled` is the word for one that was given up."""
-    if observation.outcome == "error":
+    outcome = observation.outcome
+    if outcome == "complete":
+        finish = observation.received.finish
+        return "complete" if finish is None else _UNFINISHED.get(finish.reason, "complete")
+    if outcome == "error":
         return type(observation.error).__name__ if observation.error is not None else "ServerError"
-    if observation.outcome != "complete":
-        return cancelled
-    finish = observation.received.finish
-    reason = finish.reason if finish is not None else "stop"
-    return "incomplete" if reason == "length" else "content_filter" if reason == "content_filter" else "complete"
+    return cancelled
+
+
+_UNFINISHED = {"length": "incomplete", "content_filter": "content_filter"}
+"""How a complete reply that is not all the model had to say ended, by its finish reason."""
 
 
 def estimate_output(request: Request) -> int:
@@ -92,8 +96,8 @@ def estimate_input(request: Request, size: int) -> int:
     if not request.messages:
         return size // BYTES_PER_TOKEN
     characters, attachments = _measure(request.messages)
-    for tool in request.tools or ():
-        characters += _length(tool)
+    if request.tools:
+        characters += sum(map(_length, request.tools))
     return characters // BYTES_PER_TOKEN + attachments * _IMAGE_TOKENS + len(request.messages) * 4
 
 
@@ -110,9 +114,10 @@ def _measure(messages: ChatMessages) -> tuple[int, int]:
                     length += _length(part.get("text") or part.get("refusal"))
                 else:
                     attachments += 1
-        for name in ("tool_calls", "reasoning"):
-            if name in message:
-                length += _length(message[name])
+        if "tool_calls" in message:
+            length += _length(message["tool_calls"])
+        if "reasoning" in message:
+            length += _length(message["reasoning"])
     return length, attachments
 
 

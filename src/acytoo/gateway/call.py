@@ -18,20 +18,20 @@ import msgspec
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.dialects.base import Dialect, ParsedRequest
 from acytoo.dialects.server_side import new_id
-from acytoo.errors import AcytooError, AuthenticationError, NotFoundError, RequestError, ServerError, StatusError
+from acytoo.errors import AuthenticationError, NotFoundError, RequestError, ServerError, StatusError
 from acytoo.gateway.accounting import estimate_input, estimate_output, outcome_of, tokens_of
 from acytoo.gateway.cache import is_deterministic, key_of
 from acytoo.gateway.counters import Claims, Hold
 from acytoo.gateway.keys import Key
 from acytoo.gateway.ledger import Row
-from acytoo.gateway.limits import COUNTED, amounts_of, granted, used_by
-from acytoo.gateway.prices import QUARTER, Rates
+from acytoo.gateway.limits import COUNTED, UNUSED, amounts_of, granted, used_by
+from acytoo.gateway.prices import QUARTER
 from acytoo.gateway.setup import Leaf
 from acytoo.gateway.shared_replies import Hit
 from acytoo.gateway.summary import Asked, Summary
 from acytoo.http import HTTPResponse
 from acytoo.http1.head import encode_fields
-from acytoo.observation import Observation, Received
+from acytoo.observation import Observation
 from acytoo.secret import truncate
 from acytoo.server.auth import address_of
 from acytoo.server.backends import split_model
@@ -81,7 +81,6 @@ class GatewayCall(Call):
         self._control = control
         self.counters = control.counters
         self._request = request
-        self.setup = control.setup
         self._at = time.time()
         self.quarter = int(self._at // QUARTER)
         self._started = time.monotonic()
@@ -128,15 +127,16 @@ class GatewayCall(Call):
         if self._control.ledger.is_full:
             raise ServerError("usage cannot be recorded at the moment: try again later", status=503, retry_after=5)
         if isinstance(caller, Key) and (plan := caller.plan) is not None:
-            incoming = outgoing = money = 0
+            tokens = money = 0
             if plan.needs_tokens:
                 incoming, outgoing = self.estimated_input(parsed.request), estimate_output(parsed.request)
-            if plan.has_budget:
-                self.key_has_budget = True
-                leaf = setup.dearest_leaves[name]
-                rates = setup.offer(leaf, leaf.model or rest, self.quarter).rates
-                money = rates.cost(incoming, outgoing) if rates is not None else 0
-            counters, amounts = self.counters, amounts_of(incoming + outgoing, money)
+                tokens = incoming + outgoing
+                if plan.has_budget:
+                    self.key_has_budget = True
+                    leaf = setup.dearest_leaves[name]
+                    rates = setup.offer(leaf, leaf.model or rest, self.quarter).rates
+                    money = rates.cost(incoming, outgoing) if rates is not None else 0
+            counters, amounts = self.counters, amounts_of(tokens, money)
             held = counters.reserve_now(plan, amounts) or await counters.reserve(Claims(plan, amounts))
             self.fields += held.quota_fields(dialect, self._at)
             self._hold = granted(held)
@@ -177,19 +177,18 @@ class GatewayCall(Call):
         If what asks an upstream for it goes on for others, that happens when it has ended: then its usage is known.
         """
         request = self._request
-        connection = request.connection
+        connection, task = request.connection, self._task
+        if response is not None:
+            status, sent = response.status, len(response.body)
+        else:
+            status, sent = request.status, connection.sent - self._sent
         was_stopped = isinstance(error, asyncio.CancelledError) and connection.is_server_stopping
-        ending = _Ending(
-            response.status if response is not None else request.status,
-            len(response.body) if response is not None else request.connection.sent - self._sent,
-            time.monotonic() - self._started,
-            error,
-            was_stopped and connection.has_client,
-        )
-        if self._task is None or self._task.done():
+        seconds = time.monotonic() - self._started
+        ending = _Ending(status, sent, seconds, error, was_stopped and connection.has_client)
+        if task is None or task.done():
             self._finish(ending)
         else:
-            self._task.add_done_callback(lambda _: self._finish(ending))
+            task.add_done_callback(lambda _: self._finish(ending))
 
     def _finish(self, ending: _Ending) -> None:
         control, error, caller = self._control, ending.error, self._request.caller
@@ -197,30 +196,38 @@ class GatewayCall(Call):
         cancelled = "cancelled"  # such as the slower one of two attempts
         if error is not None:
             cancelled = "stopped" if ending.was_stopped else "left"
-        rows: list[Row] = []  # none for an attempt that was refused here, such as by a limit of its upstream
+        rows: list[Row] = []
+        used = UNUSED
         for attempt in self._attempts:
-            own = [self._row_of(attempt, len(rows) + 1, key, cancelled)] if attempt.has_begun else []
-            rows += own
-            if attempt.hold is not None:
-                self.counters.settle(attempt.hold, used_by(own))
+            if attempt.has_begun:  # it was not refused here, such as by a limit of its upstream
+                rows.append(self._row_of(attempt, len(rows) + 1, key, cancelled))
+                used = used_by(rows[-1:])
+                if attempt.hold is not None:
+                    self.counters.settle(attempt.hold, used)
         name = type(self.error).__name__ if self.error is not None else ""
         if self._hit is not None:
             rows = [self._row_of_hit(self._hit, key, ending, name)]
-        route, dialect = self.route, self.route.dialect if self.route is not None else None
-        is_count = route is not None and dialect is not None and route.path in dialect.count_routes
+        if len(rows) > 1 or self._hit is not None:
+            used = used_by(rows)
         if self._hold is not None:
-            self.counters.settle(self._hold, COUNTED if is_count else used_by(rows))
-        is_refused = not rows and self.error is not None and caller is not None and dialect is not None
-        if is_refused and not is_count and control.refusals.has_room(key, self._started):
+            self.counters.settle(self._hold, used if rows or self._is_chat else COUNTED)
+        is_refused = not rows and self.error is not None and caller is not None and self._is_chat
+        if is_refused and control.refusals.has_room(key, self._started):
             rows = [self._row(key, status=ending.status, outcome=name, cost=0, seconds=ending.seconds)]
         if rows:
             control.ledger.add(rows)
         if control.consumers:
-            self._report(rows, ending, key, name or _name_of(error))
+            self._report(rows, ending, key, name if error is None else name or _name_of(error))
         # These refer to this call again, the error by its traceback. Such a cycle keeps all that a request has in
         # memory until the garbage collector finds it, and to find those of all requests costs a tenth of each.
         del self._request, self._attempts
         self.error = None
+
+    @property
+    def _is_chat(self) -> bool:
+        """Whether an API's path was found, and not the one to count tokens."""
+        route = self.route
+        return route is not None and route.dialect is not None and route.path not in route.dialect.count_routes
 
     def _row_of_hit(self, hit: Hit, key: str, ending: _Ending, error: str) -> Row:
         """Return the row of a reply for which no upstream was asked, with what the upstream once reported."""
@@ -239,7 +246,8 @@ class GatewayCall(Call):
         )
 
     def _report(self, rows: list[Row], ending: _Ending, key: str, error: str) -> None:
-        request = self._request
+        request, route = self._request, self.route
+        agent = request.headers.get("user-agent", "")
         first: float | None = None
         for source in self._attempts if self._hit is None else [self._hit]:
             if first is None:
@@ -248,7 +256,7 @@ class GatewayCall(Call):
             self.request_id,
             key,
             self._dialect,
-            self.route.template if self.route is not None else "",
+            route.template if route is not None else "",
             request.method,
             self.model,
             ending.status,
@@ -258,7 +266,7 @@ class GatewayCall(Call):
             None if first is None else first - self._started,
             ending.sent,
             self._address,
-            truncate(request.headers.get("user-agent", ""), _LONGEST_AGENT),
+            agent if len(agent) <= _LONGEST_AGENT else truncate(agent, _LONGEST_AGENT),
             error,
             self._traceparent,
             self._asked() if self._control.tracing is not None else {},
@@ -318,7 +326,7 @@ class _Ending(msgspec.Struct):
 class GatewayAttempt(Observation):
     """One request to an upstream."""
 
-    __slots__ = ("call", "ended_at", "hold", "leaf", "offer", "wanted")
+    __slots__ = ("call", "hold", "leaf", "offer", "wanted")
 
     asks_for_usage = True
 
@@ -328,47 +336,38 @@ class GatewayAttempt(Observation):
         self.leaf = leaf
         self.wanted = wanted
         self.offer = call.setup.offer(leaf, wanted.model or leaf.model, call.quarter)
-        self.ended_at = self.started_at
         self.hold: Hold | None = None
 
     async def begin(self) -> None:
         """Reserve a place in the limits of the upstream. Raises AcytooError if there is none."""
         call, plan = self.call, self.leaf.plan
         try:
-            if call.key_has_budget:
-                self._rates()
+            rates = self.offer.rates
+            if rates is None and (call.key_has_budget or (plan is not None and plan.has_budget)):
+                raise self._unpriced()
             if plan is not None and self.hold is None:
-                incoming = outgoing = 0
+                tokens = money = 0
                 if plan.needs_tokens:
                     incoming, outgoing = call.estimated_input(self.wanted), estimate_output(self.wanted)
-                money = self._rates().cost(incoming, outgoing) if plan.has_budget else 0
-                counters, amounts = call.counters, amounts_of(incoming + outgoing, money)
+                    tokens = incoming + outgoing
+                    money = rates.cost(incoming, outgoing) if rates is not None else 0
+                counters, amounts = call.counters, amounts_of(tokens, money)
                 held = counters.reserve_now(plan, amounts) or await counters.reserve(Claims(plan, amounts))
                 self.hold = granted(held)
         except StatusError as error:  # must not close the upstream to requests for which there is a place
             error.is_local = True
             raise
 
-    def _rates(self) -> Rates:
-        """Return the rates, which a budget needs. Raises AuthenticationError if they are unknown."""
-        rates, target = self.offer.rates, self.offer.target
-        if rates is None:
-            message = f'the price of {target!r} is unknown, so that no budget can be kept: set [prices."{target}"]'
-            raise AuthenticationError(message, status=403, code="price_unknown")
-        return rates
-
-    def end(self, outcome: str, received: Received, error: AcytooError | None = None) -> None:
-        """Note the end and its time."""
-        if not self.outcome:
-            self.ended_at = time.monotonic()
-        super().end(outcome, received, error)
+    def _unpriced(self) -> AuthenticationError:
+        """Return the error for a target of unknown price, where a budget needs it."""
+        target = self.offer.target
+        message = f'the price of {target!r} is unknown, so that no budget can be kept: set [prices."{target}"]'
+        return AuthenticationError(message, status=403, code="price_unknown")
 
 
-def _name_of(error: BaseException | None) -> str:
+def _name_of(error: BaseException) -> str:
     """Return the class of what ended a request. One is cancelled when its client leaves, or when the server stops."""
-    if isinstance(error, asyncio.CancelledError):
-        return DisconnectedError.__name__
-    return type(error).__name__ if error is not None else ""
+    return DisconnectedError.__name__ if isinstance(error, asyncio.CancelledError) else type(error).__name__
 
 
 def _unknown_model(model: str, names: list[str]) -> NotFoundError:

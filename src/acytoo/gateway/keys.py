@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import hmac
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
@@ -74,9 +73,7 @@ class KeySet:
     def find(self, presented: Sequence[Secret]) -> Key | None:
         """Return the key that a request presents, also an expired one, or None."""
         for secret in presented:
-            digest = _known_hash(secret.reveal())
-            key = self._keys.get(digest)
-            if key is not None and hmac.compare_digest(key.hash, digest):
+            if (key := self._keys.get(_known_hash(secret.reveal()))) is not None:
                 return key
         return None
 

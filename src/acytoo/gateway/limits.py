@@ -63,6 +63,9 @@ def amounts_of(tokens: int, nanodollars: int) -> tuple[int, int, int, int]:
     return 1, tokens, nanodollars, 1
 
 
+UNUSED = (0, 0, 0, 0)
+"""The amounts that a request uses for which no upstream was asked."""
+
 COUNTED = (1, 0, 0, 0)
 """The amounts that a request to count tokens uses: services count for free, but have limits on it."""
 
