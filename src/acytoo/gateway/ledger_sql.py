@@ -111,14 +111,15 @@ def day_of(at: float) -> int:
     return int(at // DAY)
 
 
-def change_days(rows: str, whole: str, *, sign: str = "") -> str:
+def change_days(rows: str, whole: str, *, sign: str = "", differ: Sequence[str] = ("day", *DIMENSIONS)) -> str:
     """Return the statement that adds rows to the sums of their days, or takes them from these with the sign "-".
 
     `rows` is what follows FROM and has to end in a condition, or SQLite would take ON CONFLICT for that of a join.
     `whole` is the database's own for the whole part of `{}`. The order keeps two replicas from waiting for each other.
+    `differ`: that by which the rows may differ. SQLite takes the rest of it from one of the rows.
     """
     sums = ", ".join(f"{sign}SUM({value})" for value in _SUMMED.values())
-    keys = ", ".join(str(number) for number in range(1, len(DIMENSIONS) + 2))
+    keys = ", ".join(str(number) for number, name in enumerate(("day", *DIMENSIONS), 1) if name in differ)
     return (
         f"INSERT INTO ledger_days SELECT {_number_of(DAY, whole)}, {_dimensions}, {sums}, MAX(at) FROM {rows}"
         f" GROUP BY {keys} ORDER BY {keys} ON CONFLICT (day, {_dimensions}) DO UPDATE SET "
