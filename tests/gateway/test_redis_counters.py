@@ -24,7 +24,7 @@ from acytoo.errors import ServerError, UnreachableError, UsageError
 from acytoo.gateway.config import Limits
 from acytoo.gateway.counters import Claim, Claims, Exceeded, Hold, Level, bounds
 from acytoo.gateway.limits import amounts_of, plan_of, used_by
-from acytoo.gateway.redis_counters import RedisCounters
+from acytoo.gateway.redis_counters import RedisCounters, RedisHold
 from tests.gateway.counters_model import START, Clock, Step, follow, settle, settle_now, steps
 from tests.gateway.summaries import row
 from tests.processes import script
@@ -70,7 +70,7 @@ async def until_counted(counters: RedisCounters) -> Hold:
         try:
             held = await reserve(counters, REQUEST)
         except ServerError:
-            held = Hold(Claims.of([]), ())
+            held = RedisHold(Claims.of([]), ())
         if held.levels:
             return held
         await asyncio.sleep(0.05)

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias, overload
 
+import msgspec
+
 from acytoo.dialects.quotas import UNITS, Quota
 
 if TYPE_CHECKING:
@@ -124,13 +126,10 @@ class Claims(Sequence[Claim]):
 class Hold:
     """A reservation that counts until it is settled. `levels` are those after it, none if it was not counted."""
 
-    __slots__ = ("claims", "is_settled", "levels", "name")
-
-    def __init__(self, claims: Claims, levels: Sequence[Level], name: str = "") -> None:
-        self.claims = claims
-        self.levels = levels
-        self.name = name
-        self.is_settled = False
+    __slots__ = ()
+    claims: Claims
+    levels: Sequence[Level]
+    is_settled: bool
 
     def quota_fields(self, dialect: Dialect, now: float) -> bytes:
         """Return the header fields that report what is left of requests and tokens at the time `now`."""
@@ -221,14 +220,15 @@ class MemoryCounters:
     def reserve_now(self, plan: Plan, amounts: Sequence[int]) -> Hold | Exceeded:
         """Do what `reserve` does for the claims of a plan."""
         # Without a call for each claim: this is done for every request.
-        counted, now, elapsed = plan.counted, self._wall(), self._monotonic()
-        is_current = (
-            counted is not None
-            and counted.version is self._version
-            and counted.start <= now < counted.end
-            and counted.minute_start <= elapsed < counted.minute_end
-        )
-        if counted is None or not is_current:
+        kept, now, elapsed = plan.counted, self._wall(), self._monotonic()
+        if (
+            kept is not None
+            and kept.version is self._version
+            and kept.start <= now < kept.end
+            and kept.minute_start <= elapsed < kept.minute_end
+        ):
+            counted = kept
+        else:
             counted = self._counts_of(plan, now, elapsed)
         for count, most, unit in counted.counts:
             amount = amounts[unit]
@@ -237,16 +237,16 @@ class MemoryCounters:
                 counted.take_back(amounts, count)
                 return _exceeded(counted, plan, amounts, now, elapsed)
             count.used = used
-        if not is_current:
+        if counted is not kept:
             self._keep(plan, counted)
         return _MemoryHold(plan, amounts, counted, now, elapsed)
 
     def settle(self, hold: Hold, actual: Sequence[int]) -> None:
         """Replace the reserved amounts by the real ones."""
+        assert isinstance(hold, _MemoryHold)
         if hold.is_settled:
             return
         hold.is_settled = True
-        assert isinstance(hold, _MemoryHold)
         amounts = hold.amounts
         for count, _, unit in hold.counted.counts:  # nobody looks at the count of a window that has ended
             count.used += actual[unit] - amounts[unit]
@@ -318,18 +318,15 @@ class _Counted:
             count.used -= amounts[unit]
 
 
-class _MemoryHold(Hold):
+class _MemoryHold(msgspec.Struct, Hold, eq=False):
     """A reservation in memory. Its levels are calculated when they are looked at."""
 
-    __slots__ = ("amounts", "counted", "elapsed", "now", "plan")
-
-    def __init__(self, plan: Plan, amounts: Sequence[int], counted: _Counted, now: float, elapsed: float) -> None:
-        self.plan = plan
-        self.amounts = amounts
-        self.counted = counted
-        self.now = now
-        self.elapsed = elapsed
-        self.is_settled = False
+    plan: Plan
+    amounts: Sequence[int]
+    counted: _Counted
+    now: float
+    elapsed: float
+    is_settled: bool = False
 
     @property
     def claims(self) -> Claims:  # type: ignore[override]

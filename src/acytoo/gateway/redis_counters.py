@@ -23,6 +23,8 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any, Literal
 
+import msgspec
+
 from acytoo.errors import AcytooError, MissingExtraError, ServerError, UsageError
 from acytoo.gateway.counters import Claim, Claims, Exceeded, Hold, Level, Plan, Window, retry_after
 from acytoo.secret import Secret, redact, secrets_of, split_secrets
@@ -230,6 +232,15 @@ _NOTHING_RESTORED = b"none"
 """An id that no data has."""
 
 
+class RedisHold(msgspec.Struct, Hold, eq=False):
+    """A reservation in Redis by its name, "" if it was not counted."""
+
+    claims: Claims
+    levels: Sequence[Level]
+    name: str = ""
+    is_settled: bool = False
+
+
 class RedisCounters:
     """Counters in the Redis or Valkey (5 or later, no cluster) at a URL, for one event loop.
 
@@ -287,7 +298,7 @@ class RedisCounters:
         """Count all claims, or none if one does not fit. Raises ServerError if it is not known and must be."""
         claims = Claims.of(claims)
         if not claims:
-            return Hold(claims, ())
+            return RedisHold(claims, ())
         task = self._start(self._try_to_reserve(claims))
         try:
             return await asyncio.shield(task)
@@ -295,7 +306,7 @@ class RedisCounters:
 
             def undo(done: asyncio.Task[Any]) -> None:
                 # After an error nothing is counted, and nobody else looks at it.
-                if done.exception() is None and isinstance(held := done.result(), Hold) and held.name:
+                if done.exception() is None and isinstance(held := done.result(), RedisHold) and held.name:
                     self._give_back(held.name, claims)
 
             task.add_done_callback(undo)
@@ -306,6 +317,7 @@ class RedisCounters:
 
     def settle(self, hold: Hold, actual: Sequence[int]) -> None:
         """Begin to replace the reserved amounts by the real ones; later, if Redis is lost."""
+        assert isinstance(hold, RedisHold)
         if hold.name and not hold.is_settled:
             hold.is_settled = True
             _ = self._start(self._settle_or_keep(hold.name, hold.claims, actual))
@@ -367,7 +379,7 @@ class RedisCounters:
                 if lost.may_have_run:
                     self._give_back(name, claims)
                 self._check_open(claims, "the counters cannot be reached")
-                return Hold(claims, ())
+                return RedisHold(claims, ())
             restoring = self._restoring_to(data_id)
             if restoring is None:
                 if number != _OTHER_DATA:  # else it has been restored meanwhile
@@ -386,7 +398,7 @@ class RedisCounters:
         if number >= 0:
             return Exceeded(levels[number], retry_after(levels[number]), levels)
         self._open[name] = claims
-        return Hold(claims, levels, name)
+        return RedisHold(claims, levels, name)
 
     async def _reserve_again(self) -> None:
         """Count what is in progress, unless the data has it. So it can be settled, and no limit forgets it."""
