@@ -120,10 +120,11 @@ class GatewayCall(Call):
             raise AuthenticationError("the admin key may not ask models: use another key", status=403)
         if name not in setup.backends or (caller is not None and not caller.allows(model)):
             raise _unknown_model(model, [one for one in setup.backends if caller is None or caller.allows(one)])
-        for field, effect in dialect.unmetered_fields.items():
-            if parsed.request.extra.get(field):
-                message = f"{field} {effect}, which this server could not count: leave it out"
-                raise RequestError(message, status=400, code="invalid_request_error")
+        if extra := parsed.request.extra:
+            for field, effect in dialect.unmetered_fields.items():
+                if extra.get(field):
+                    message = f"{field} {effect}, which this server could not count: leave it out"
+                    raise RequestError(message, status=400, code="invalid_request_error")
         if self._control.ledger.is_full:
             raise ServerError("usage cannot be recorded at the moment: try again later", status=503, retry_after=5)
         if isinstance(caller, Key) and (plan := caller.plan) is not None:

@@ -172,7 +172,9 @@ class Metrics:
 _Labels: TypeAlias = tuple[Any, ...]
 
 _Histogram: TypeAlias = list[float]
-"""The number of observations in each bucket, and last the sum of all."""
+"""The number of observations in each bucket, and at `_SUM`, the last place, the sum of all."""
+
+_SUM = len(_SECONDS) + 1
 
 
 class _Requests:
@@ -190,10 +192,10 @@ class _Requests:
         self.sent += summary.sent
         seconds, first = summary.seconds, summary.first_content
         self.seconds[bisect_left(_SECONDS, seconds)] += 1
-        self.seconds[-1] += seconds
+        self.seconds[_SUM] += seconds
         if first is not None:
             self.first_content[bisect_left(_SECONDS, first)] += 1
-            self.first_content[-1] += first
+            self.first_content[_SUM] += first
         if summary.error:
             self.errors += 1
 
@@ -218,10 +220,10 @@ class _Rows:
             return
         seconds, first, cost = row.seconds, row.first_content, row.cost
         self.seconds[bisect_left(_SECONDS, seconds)] += 1
-        self.seconds[-1] += seconds
+        self.seconds[_SUM] += seconds
         if first is not None:
             self.first_content[bisect_left(_SECONDS, first)] += 1
-            self.first_content[-1] += first
+            self.first_content[_SUM] += first
         self.input += row.input_tokens
         self.output += row.output_tokens
         if row.cached_tokens or row.cache_write_tokens or row.reasoning_tokens:
