@@ -102,6 +102,11 @@ class Rates(msgspec.Struct, frozen=True):
         """Return the cost in nanodollars."""
         total, output = usage.input_tokens, usage.output_tokens
         cost = self.cost(total, output, usage.cached_tokens, usage.cache_write_tokens, usage.cache_write_1h_tokens)
+        return cost + self._cost_of_others(usage) if usage.other_counts else cost
+
+    def _cost_of_others(self, usage: Usage) -> int:
+        """Return what the tokens cost more or less that have a rate of their own, and what is not counted in tokens."""
+        cost, total, output = 0, usage.input_tokens, usage.output_tokens
         for name, number in usage.other_counts.items():
             if (rate := self.others.get(name)) is None:
                 continue
