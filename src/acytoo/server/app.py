@@ -17,7 +17,7 @@ from acytoo.server.backends import model_names
 from acytoo.server.body import Bodies
 from acytoo.server.config import ServerConfig
 from acytoo.server.connection import DisconnectedError
-from acytoo.server.control import ANYONE, Call, Control
+from acytoo.server.control import ANYONE, Control
 from acytoo.server.cors import cors_headers, cross_site_reason, is_preflight, preflight_response
 from acytoo.server.errors import public_error
 from acytoo.server.models import model_routes
@@ -47,22 +47,12 @@ class Application:
         self.config = self._passwords.config = self._bodies.config = config
 
     def answer(self, request: IncomingRequest) -> Coroutine[Any, Any, HTTPResponse | None]:
-        """Return the response to a request, or None if a stream has been sent. Errors are in the client's format."""
-        request.call = call = self._control.begin(request)
-        return self._answer(request) if call is None else self._answer_call(request, call)
+        """Return the response to a request, or None if a stream has been sent. Errors are in the client's format.
 
-    async def _answer_call(self, request: IncomingRequest, call: Call) -> HTTPResponse | None:
-        response: HTTPResponse | None = None
-        failure: BaseException | None = None
-        try:
-            response = await self._answer(request)
-            return response
-        except BaseException as error:
-            failure = error
-            raise
-        finally:
-            call.end(response, failure)
-            failure = None  # its traceback holds this frame
+        Sets the call of the request, which its connection ends.
+        """
+        request.call = self._control.begin(request)
+        return self._answer(request)
 
     async def _answer(self, request: IncomingRequest) -> HTTPResponse | None:
         config = self.config

@@ -280,7 +280,14 @@ class ServerConnection(asyncio.BufferedProtocol):
         started = self._loop.time() if server.access_log else 0.0
         sent = self.sent
         try:
-            response = await server.handler(request)
+            try:
+                response = await server.handler(request)
+            except BaseException as error:
+                if request.call is not None:
+                    request.call.end(None, error)
+                raise
+            if request.call is not None:
+                request.call.end(response, None)
             if response is not None:
                 self._send(request, response)
         except DisconnectedError:
