@@ -192,7 +192,7 @@ class FakeServer:
     def __exit__(self, *_: object) -> None:
         self._thread.stop()
 
-    def wait_disconnected(self, timeout: float = 10.0) -> None:
+    def wait_disconnected(self, timeout: float = 60.0) -> None:
         """Call `disconnected()` from another thread than the server's. Raises TimeoutError."""
         assert self._thread.loop is not None
         asyncio.run_coroutine_threadsafe(self.disconnected(), self._thread.loop).result(timeout)
