@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec
 
 P = ParamSpec("P")
+Test = Callable[P, Coroutine[Any, Any, None]]
 
 
 class SkippingLoop(asyncio.SelectorEventLoop):
@@ -34,12 +35,27 @@ def skip(seconds: float) -> None:
     loop.skip(seconds)
 
 
-def in_skipping_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+def in_skipping_loop(test: Test[P]) -> Callable[P, None]:
     """Run a test in a SkippingLoop of its own."""
+    return _run_in(SkippingLoop, test)
 
+
+class StoppedLoop(SkippingLoop):
+    """A SkippingLoop whose clock does not go on by itself: for limits of few seconds, and moments that are exact."""
+
+    def time(self) -> float:
+        return 1000.0 + self._skipped
+
+
+def in_stopped_loop(test: Test[P]) -> Callable[P, None]:
+    """Run a test in a StoppedLoop of its own. It must not wait for a timer, but skip."""
+    return _run_in(StoppedLoop, test)
+
+
+def _run_in(kind: type[SkippingLoop], test: Test[P]) -> Callable[P, None]:
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        with asyncio.Runner(loop_factory=SkippingLoop) as runner:
+        with asyncio.Runner(loop_factory=kind) as runner:
             runner.run(test(*args, **kwargs))
 
     return run

@@ -16,7 +16,7 @@ from acytoo.server.listener import Listener, bind
 from acytoo.testing import reply
 from tests.server.live_server import LIMIT, call, head, live_server
 from tests.server.test_connection import runners
-from tests.skipping_loop import in_skipping_loop, skip
+from tests.skipping_loop import in_stopped_loop, skip
 
 HEALTH = head("GET /healthz HTTP/1.1")
 
@@ -244,7 +244,7 @@ def test_writing_to_an_accepted_connection_never_blocks(kind: type[asyncio.Selec
         runner.run(write())
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_failure_to_accept_is_retried_after_a_second_and_reported_once_a_minute(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -31,7 +31,7 @@ from acytoo.server.request import BodyTooLargeError, Budget, BudgetError, Incomi
 from acytoo.server.response import StreamedResponse
 from tests.recording_loop import RecordingLoop
 from tests.server.live_server import backend, head
-from tests.skipping_loop import in_skipping_loop, skip
+from tests.skipping_loop import in_stopped_loop, skip
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="other event loops take other numbers of turns")
 
@@ -147,7 +147,7 @@ def post(body: bytes, headers: str = "", path: str = "/b", version: str = "1.1")
     ],
     ids=range(19),
 )  # fmt: skip
-@in_skipping_loop
+@in_stopped_loop
 async def test_requests_are_answered_in_order(sent: bytes, received: str) -> None:
     async with running(echo) as server:
         client = await server.client()
@@ -171,7 +171,7 @@ async def test_requests_are_answered_in_order(sent: bytes, received: str) -> Non
         (GET * 2 + b"GET /a HTTP/1.1\r\n\r\n" + GET, ok("GET /a ") * 2),
     ],
 )
-@in_skipping_loop
+@in_stopped_loop
 async def test_broken_http_is_reported_in_its_turn_and_ends_the_connection(sent: bytes, received: str) -> None:
     async with running(echo) as server:
         client = await server.client()
@@ -212,7 +212,7 @@ async def refuse(request: IncomingRequest) -> HTTPResponse:
     ],
     ids=range(11),
 )
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_body_that_cannot_be_read_is_an_error_for_whoever_reads_it(parts: list[bytes], error: str) -> None:
     async with running(refuse) as server:
         client = await server.client()
@@ -226,7 +226,7 @@ async def test_a_body_that_cannot_be_read_is_an_error_for_whoever_reads_it(parts
             assert f"\r\n\r\n{error}" in answer
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_body_above_the_budget_is_refused_when_its_last_byte_does_not_fit() -> None:
     async def handle(request: IncomingRequest) -> HTTPResponse:
         try:
@@ -246,7 +246,7 @@ async def test_a_body_above_the_budget_is_refused_when_its_last_byte_does_not_fi
                 assert (await client.arrived())[9:12] == str(status)
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_body_that_may_have_no_byte_is_empty() -> None:
     async def handle(request: IncomingRequest) -> HTTPResponse:
         return HTTPResponse(200, {}, await request.body(0, 1000.0, Budget(0)))
@@ -259,7 +259,7 @@ async def test_a_body_that_may_have_no_byte_is_empty() -> None:
             assert await client.arrived() == ok("")
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_small_pieces_of_a_body_are_joined() -> None:
     sizes: list[list[int]] = []
 
@@ -279,7 +279,7 @@ async def test_small_pieces_of_a_body_are_joined() -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", GET[:10], GET, GET + GET[:10], post(b"x", path="/a")])
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_connection_without_a_complete_head_ends_after_the_idle_time(sent: bytes) -> None:
     async with running(echo, idle=100.0) as server:
         client = await server.client()
@@ -294,7 +294,7 @@ async def test_a_connection_without_a_complete_head_ends_after_the_idle_time(sen
         assert await client.arrived() == "(end)"
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_request_that_is_answered_has_no_idle_time() -> None:
     may_go_on = asyncio.Event()
 
@@ -311,7 +311,7 @@ async def test_a_request_that_is_answered_has_no_idle_time() -> None:
         assert await client.arrived() == ok("late")
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_body_has_its_time_to_arrive_from_when_it_is_asked_for() -> None:
     async with running(refuse) as server:
         client = await server.client()
@@ -325,7 +325,7 @@ async def test_a_body_has_its_time_to_arrive_from_when_it_is_asked_for() -> None
         assert answer.endswith("\r\n\r\nTimeoutError(end)")
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_the_rest_of_a_refused_request_is_discarded_for_two_seconds() -> None:
     async with running(refuse) as server:
         for seconds in (1.5, 3):
@@ -342,7 +342,7 @@ async def test_the_rest_of_a_refused_request_is_discarded_for_two_seconds() -> N
 
 
 @pytest.mark.parametrize("closes", [True, False], ids=["the connection closes", "the connection is kept"])
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_client_that_reads_nothing_of_a_response_is_cut_off_and_one_that_reads_a_little_is_not(
     closes: bool,
 ) -> None:
@@ -371,7 +371,7 @@ async def test_a_client_that_reads_nothing_of_a_response_is_cut_off_and_one_that
         assert (await client.arrived()).endswith("(end)" if closes else "(reset)")
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_the_next_request_is_answered_once_the_client_has_read_enough_of_a_long_response() -> None:
     started: list[str] = []
 
@@ -395,7 +395,7 @@ async def test_the_next_request_is_answered_once_the_client_has_read_enough_of_a
 
 
 @pytest.mark.parametrize("ahead", [b"", GET])
-@in_skipping_loop
+@in_stopped_loop
 async def test_little_of_a_body_is_received_before_it_is_asked_for(ahead: bytes) -> None:
     begun: list[IncomingRequest] = []
     may_go_on = asyncio.Event()
@@ -431,7 +431,7 @@ async def test_little_of_a_body_is_received_before_it_is_asked_for(ahead: bytes)
         assert await client.arrived() == ok("10")
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_handler_that_raises_or_finds_its_client_gone_ends_the_connection(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -448,7 +448,7 @@ async def test_a_handler_that_raises_or_finds_its_client_gone_ends_the_connectio
 
 
 @pytest.mark.parametrize("waits_for", ["the body", "something else", "a client that does not read"])
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_client_that_leaves_cancels_its_request(waits_for: str) -> None:
     ends: list[str] = []
 
@@ -477,7 +477,7 @@ async def test_a_client_that_leaves_cancels_its_request(waits_for: str) -> None:
         assert not server.server.connections
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_client_that_is_not_read_is_looked_for_again_and_again() -> None:
     ends: list[str] = []
 
@@ -506,7 +506,7 @@ async def test_a_client_that_is_not_read_is_looked_for_again_and_again() -> None
 
 
 @pytest.mark.parametrize("size", [20_000_000, 10])
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_client_that_sends_no_more_has_left(size: int) -> None:
     async def handle(_: IncomingRequest) -> HTTPResponse:
         return HTTPResponse(200, {}, b"x" * size)
@@ -522,7 +522,7 @@ async def test_a_client_that_sends_no_more_has_left(size: int) -> None:
         assert (received == ok("x" * 10) + "(end)") is (size == 10)
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_client_that_sends_no_more_of_a_refused_request_can_still_read_why() -> None:
     async def handle(request: IncomingRequest) -> HTTPResponse:
         return HTTPResponse(400, {}, b"x" * 20_000_000)
@@ -540,7 +540,7 @@ async def test_a_client_that_sends_no_more_of_a_refused_request_can_still_read_w
         assert received.endswith("x(end)")
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_at_most_64_mib_of_a_refused_request_are_discarded() -> None:
     async with running(refuse) as server:
         client = await server.client()
@@ -557,7 +557,7 @@ async def test_at_most_64_mib_of_a_refused_request_are_discarded() -> None:
         assert not server.server.connections
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_request_waits_until_its_client_has_read_the_response_before() -> None:
     started: list[str] = []
 
@@ -582,7 +582,7 @@ async def test_a_request_waits_until_its_client_has_read_the_response_before() -
             assert received.endswith(ok("xx") if next_one == GET else "(end)")
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_whether_there_is_a_client_is_known_until_it_leaves_or_is_disconnected() -> None:
     known: list[bool] = []
 
@@ -640,7 +640,7 @@ def test_no_timer_of_a_connection_remains_when_it_has_ended() -> None:
 
 
 @pytest.mark.parametrize("order", [(1000.0, 100.0), (100.0, 1000.0)])
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_body_has_its_own_time_whether_it_is_longer_than_the_idle_time_or_not(
     order: tuple[float, float],
 ) -> None:
@@ -671,7 +671,7 @@ async def test_a_body_has_its_own_time_whether_it_is_longer_than_the_idle_time_o
                 assert await client.arrived() == "(end)"
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_nothing_is_kept_of_a_body_that_is_refused() -> None:
     requests: list[IncomingRequest] = []
 
@@ -701,7 +701,7 @@ async def test_it_is_seen_whether_the_other_side_has_hung_up(unread: bytes) -> N
     await turns()
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_server_that_is_aborted_or_closed_cancels_what_runs() -> None:
     ends: list[str] = []
 
@@ -723,7 +723,7 @@ async def test_a_server_that_is_aborted_or_closed_cancels_what_runs() -> None:
         assert not server.server.connections
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_the_access_log_has_the_bytes_and_the_seconds_of_each_response(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -748,7 +748,7 @@ async def test_the_access_log_has_the_bytes_and_the_seconds_of_each_response(
             caplog.clear()
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_hundred_connections_above_the_limit_are_refused_in_http_and_more_are_ended() -> None:
     async with running(echo, max_connections=2) as server:
         clients = [await server.client() for _ in range(103)]
@@ -773,7 +773,7 @@ async def test_a_hundred_connections_above_the_limit_are_refused_in_http_and_mor
         assert await client.arrived() == ok("GET /a ")
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_handler_that_ignores_its_cancellation_holds_up_the_end_for_a_second() -> None:
     may_end = asyncio.Event()
     ended: list[str] = []
@@ -816,7 +816,7 @@ async def test_a_handler_that_ignores_its_cancellation_holds_up_the_end_for_a_se
         (299, "HTTP/1.1 299 \r\nx-a: b\r\ncontent-length: 2\r\n\r\n", "Hi"),
     ],
 )
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_response_has_the_length_of_its_body_unless_its_status_means_none(
     status: int, head_of_it: str, body: str
 ) -> None:
@@ -857,7 +857,7 @@ async def test_every_response_has_its_date(streamed: bool) -> None:
     ],
     ids=["nothing", "half a head", "a request", "half a body", "half a body that nobody waits for"],
 )
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_server_that_stops_waits_only_for_what_is_being_answered(sent: bytes, ends: bool) -> None:
     may_go_on = asyncio.Event()
 
@@ -944,7 +944,7 @@ HEAD_1_0 = "HTTP/1.1 200 OK\r\nx-a: b\r\nconnection: close\r\n\r\n"
     ids=range(13),
 )  # fmt: skip
 @pytest.mark.parametrize("version", ["1.1", "1.0"])
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_stream_on_the_wire(steps: list[Step], framed: str, plain: str, version: str) -> None:
     async with running(streaming(*steps)) as server:
         client = await server.client()
@@ -962,7 +962,7 @@ async def test_a_stream_on_the_wire(steps: list[Step], framed: str, plain: str, 
             assert await client.arrived() == expected
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_stream_to_a_client_that_has_left_is_an_error_for_its_writer() -> None:
     raised: list[type[BaseException] | None] = []
 
@@ -991,7 +991,7 @@ async def test_a_stream_to_a_client_that_has_left_is_an_error_for_its_writer() -
         assert raised == [DisconnectedError, None, DisconnectedError]
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_client_has_its_time_to_read_before_what_follows() -> None:
     done: list[str] = []
 
@@ -1021,7 +1021,7 @@ async def test_a_client_has_its_time_to_read_before_what_follows() -> None:
 
 
 @pytest.mark.parametrize("version", ["1.1", "1.0"])
-@in_skipping_loop
+@in_stopped_loop
 async def test_whether_a_stream_has_begun_and_its_client_is_behind_is_known(version: str) -> None:
     known: list[tuple[bool, bool]] = []
 
@@ -1055,7 +1055,7 @@ async def test_whether_a_stream_has_begun_and_its_client_is_behind_is_known(vers
 
 
 @pytest.mark.parametrize("version", ["1.1", "1.0"])
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_body_that_ends_with_its_connection_has_ended_when_it_was_received(version: str) -> None:
     ended: list[str] = []
 
@@ -1080,7 +1080,7 @@ async def test_a_body_that_ends_with_its_connection_has_ended_when_it_was_receiv
 
 @pytest.mark.parametrize("reported", [True, False])
 @pytest.mark.parametrize("version", ["1.1", "1.0"])
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_stream_that_is_cut_ends_when_its_client_has_received_what_was_sent(
     version: str, reported: bool
 ) -> None:
@@ -1110,7 +1110,7 @@ async def test_a_stream_that_is_cut_ends_when_its_client_has_received_what_was_s
             assert received.endswith("(reset)")
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_waiting_until_all_is_sent_waits_for_the_last_byte_and_changes_nothing_for_later() -> None:
     steps: list[str] = []
 
@@ -1140,7 +1140,7 @@ async def test_waiting_until_all_is_sent_waits_for_the_last_byte_and_changes_not
         assert steps == ["first", "second", "sent"]
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_nobody_waits_for_what_a_client_that_has_left_would_read() -> None:
     async with running(refuse) as server:
         client = await server.client()

@@ -14,7 +14,7 @@ import pytest
 from acytoo.server.listener import Listener, bind
 from acytoo.server.worker import VARIABLE, SupervisorConnection, is_worker
 from tests.recording_loop import RecordingLoop
-from tests.skipping_loop import in_skipping_loop, skip
+from tests.skipping_loop import in_skipping_loop, in_stopped_loop, skip
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such workers")
 
@@ -130,7 +130,7 @@ async def test_it_reports_once_that_it_serves() -> None:
         assert await worker.is_silent()
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_it_gives_signs_of_life_at_the_interval_that_its_supervisor_wants() -> None:
     async with working("100.5") as worker:
         worker.start()

@@ -23,7 +23,7 @@ from acytoo.http import HTTPRequest
 from acytoo.transport.config import Connection
 from acytoo.transport.exchange import Exchange, open_exchange
 from tests.recording_loop import RecordingLoop
-from tests.skipping_loop import in_skipping_loop, skip
+from tests.skipping_loop import in_stopped_loop, skip
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="other event loops take other numbers of turns")
 
@@ -146,7 +146,7 @@ async def read_all(exchange: Exchange) -> bytes:
 
 
 @pytest.mark.parametrize("case", COMPLETE)
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_complete_response_is_read_and_its_connection_kept_if_that_is_possible(
     case: str, server: Server
 ) -> None:
@@ -189,7 +189,7 @@ FAILED: dict[str, tuple[list[bytes], type[AcytooError]]] = {
 
 
 @pytest.mark.parametrize("case", FAILED)
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_response_that_fails_is_an_error_after_what_has_arrived(case: str, server: Server) -> None:
     parts, kind = FAILED[case]
     task = await server.asking()
@@ -217,7 +217,7 @@ async def test_a_response_that_fails_is_an_error_after_what_has_arrived(case: st
     assert len(await server.requests()) == 2, "the connection is used again"
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_an_exchange_that_is_left_early_ends_its_connection_at_once(server: Server) -> None:
     exchange = await server.opened(CHUNKED + b"5\r\nHello\r\n")
     assert await now(exchange.read()) == b"Hello"
@@ -229,7 +229,7 @@ async def test_an_exchange_that_is_left_early_ends_its_connection_at_once(server
     assert len(await server.requests()) == 2
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_second_try_after_a_stale_connection_is_on_a_new_one(server: Server) -> None:
     exchanges = [await server.opened(SIZED + b"Hello") for _ in range(3)]
     for exchange in exchanges:
@@ -245,7 +245,7 @@ async def test_a_second_try_after_a_stale_connection_is_on_a_new_one(server: Ser
     assert await now((await now(finished(task))).read()) == b"again"
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_each_idle_connection_is_closed_after_half_a_minute(server: Server) -> None:
     exchanges = [await server.opened(SIZED + b"Hello") for _ in range(3)]
     for exchange in exchanges:
@@ -267,7 +267,7 @@ def is_ended(sock: socket.socket) -> bool:
         return False
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_hundred_idle_connections_are_kept_and_the_longest_idle_is_closed_for_another(server: Server) -> None:
     exchanges = [await server.opened(SIZED + b"Hello") for _ in range(102)]
     for number, exchange in enumerate(exchanges, 1):
@@ -277,7 +277,7 @@ async def test_a_hundred_idle_connections_are_kept_and_the_longest_idle_is_close
     assert [is_ended(each) for each in server.accepted[:3]] == [True, True, False]
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_bytes_on_an_idle_connection_end_it(server: Server) -> None:
     exchange = await server.opened(SIZED + b"Hello")
     exchange.close()
@@ -289,7 +289,7 @@ async def test_bytes_on_an_idle_connection_end_it(server: Server) -> None:
 
 @pytest.mark.parametrize("limit", ["first_byte", "idle", "total"])
 @pytest.mark.parametrize("how", ["read", "forward"])
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_timeout_ends_a_body_when_it_is_over_and_not_before(limit: str, how: str, server: Server) -> None:
     exchange = await server.opened(CHUNKED, **{limit: 100.0})
     if limit == "idle":
@@ -327,7 +327,7 @@ async def test_a_timeout_ends_a_body_when_it_is_over_and_not_before(limit: str, 
     assert (caught.value.phase, caught.value.limit) == (limit, 100.0)
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_keep_alives_do_not_end_the_wait_for_content(server: Server) -> None:
     exchange = await server.opened(CHUNKED, first_byte=100.0)
     for number in range(2):
@@ -348,7 +348,7 @@ async def test_keep_alives_do_not_end_the_wait_for_content(server: Server) -> No
 
 
 @pytest.mark.parametrize("size", [10, 65_536, 65_537])
-@in_skipping_loop
+@in_stopped_loop
 async def test_as_much_of_an_errors_body_is_read_as_is_shown_and_the_rest_is_waited_for_shortly(
     size: int, server: Server
 ) -> None:
@@ -366,7 +366,7 @@ async def test_as_much_of_an_errors_body_is_read_as_is_shown_and_the_rest_is_wai
     assert await now(finished(reading)) == b"x" * min(size, 65_536)
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_reader_that_is_behind_stops_the_server_until_it_reads(server: Server) -> None:
     exchange = await server.opened(CHUNKED)
     sent = 0
@@ -398,7 +398,7 @@ async def test_a_reader_that_is_behind_stops_the_server_until_it_reads(server: S
 # What the pool keeps
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_connection_is_kept_once_however_often_its_exchange_is_closed(server: Server) -> None:
     exchange = await server.opened(SIZED + b"Hello")
     exchange.close()
@@ -408,7 +408,7 @@ async def test_a_connection_is_kept_once_however_often_its_exchange_is_closed(se
 
 
 @pytest.mark.parametrize("end", ["closed", "no more is sent", "reset", "aborted here"])
-@in_skipping_loop
+@in_stopped_loop
 async def test_an_idle_connection_that_ends_is_closed_and_not_used_again(end: str, server: Server) -> None:
     exchange = await server.opened(SIZED + b"Hello")
     transport = exchange._connection.transport
@@ -432,7 +432,7 @@ async def test_an_idle_connection_that_ends_is_closed_and_not_used_again(end: st
 
 
 @pytest.mark.parametrize("limit", ["first_byte", "idle", "total"])
-@in_skipping_loop
+@in_stopped_loop
 async def test_the_timeouts_of_an_exchange_end_with_it(limit: str, server: Server) -> None:
     exchange = await server.opened(SIZED + b"Hello", **{limit: 10.0})
     assert await now(exchange.read()) == b"Hello"
@@ -449,7 +449,7 @@ async def test_the_timeouts_of_an_exchange_end_with_it(limit: str, server: Serve
 
 
 @pytest.mark.parametrize("limits", [(100.0, 50.0), (50.0, 100.0), (None, 50.0), (100.0, 100.0)])
-@in_skipping_loop
+@in_stopped_loop
 async def test_each_exchange_of_a_connection_has_its_own_timeouts(
     limits: tuple[float | None, float], server: Server
 ) -> None:
@@ -525,7 +525,7 @@ def test_who_still_reads_when_the_generators_of_an_event_loop_end_is_told_why() 
 
 
 @pytest.mark.parametrize("case", ["data waits", "it is complete", "it has failed", "it is compressed"])
-@in_skipping_loop
+@in_stopped_loop
 async def test_nothing_is_forwarded_of_what_has_to_be_read(case: str, server: Server) -> None:
     head = CHUNKED
     if case == "it is compressed":
@@ -543,7 +543,7 @@ async def test_nothing_is_forwarded_of_what_has_to_be_read(case: str, server: Se
 
 
 @pytest.mark.parametrize("parts", [[b"3\r\none\r\n", b"3\r\ntwo\r\n"], [b"3\r\none\r\n3\r\ntwo\r\n"]])
-@in_skipping_loop
+@in_stopped_loop
 async def test_forwarding_ends_when_its_consumer_has_enough_and_the_rest_is_read(
     parts: list[bytes], server: Server
 ) -> None:
@@ -567,7 +567,7 @@ async def test_forwarding_ends_when_its_consumer_has_enough_and_the_rest_is_read
     assert await now(read_all(exchange)) == b"onetwo"
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_after_forwarding_a_reader_that_is_busy_is_not_silence(server: Server) -> None:
     exchange = await server.opened(CHUNKED, idle=100.0)
 
@@ -588,7 +588,7 @@ async def test_after_forwarding_a_reader_that_is_busy_is_not_silence(server: Ser
 
 
 @pytest.mark.parametrize("is_cancelled", [False, True])
-@in_skipping_loop
+@in_stopped_loop
 async def test_what_a_consumer_raises_ends_forwarding(is_cancelled: bool, server: Server) -> None:
     exchange = await server.opened(CHUNKED)
     reported: list[dict[str, Any]] = []
@@ -614,7 +614,7 @@ async def test_what_a_consumer_raises_ends_forwarding(is_cancelled: bool, server
 
 
 @pytest.mark.parametrize("end", ["length", "chunks", "cut"])
-@in_skipping_loop
+@in_stopped_loop
 async def test_forwarding_ends_with_the_body(end: str, server: Server) -> None:
     exchange = await server.opened(SIZED if end == "length" else CHUNKED)
     seen: list[bytes] = []
@@ -659,7 +659,7 @@ async def test_forwarding_ends_with_the_body(end: str, server: Server) -> None:
         ("DELETE", b"", b"\r\ncontent-length: 0\r\n"),
     ],
 )
-@in_skipping_loop
+@in_stopped_loop
 async def test_only_a_get_without_a_body_has_no_length(
     method: str, body: bytes, length: bytes | None, server: Server
 ) -> None:
@@ -679,7 +679,7 @@ async def test_only_a_get_without_a_body_has_no_length(
 
 
 @pytest.mark.parametrize("size", [0, 65_536, 65_537, 300_000])
-@in_skipping_loop
+@in_stopped_loop
 async def test_a_body_follows_its_head_whatever_its_size(size: int, server: Server) -> None:
     body = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
     task = asyncio.ensure_future(open_exchange(HTTPRequest(server.url, {}, body), Connection()))
@@ -693,7 +693,7 @@ async def test_a_body_follows_its_head_whatever_its_size(size: int, server: Serv
     assert received.partition(b"\r\n\r\n")[2] == body
 
 
-@in_skipping_loop
+@in_stopped_loop
 async def test_the_sum_of_all_redirects_has_one_total_timeout_and_each_its_own_first_byte(server: Server) -> None:
     task = await server.asking(first_byte=100.0, total=150.0)
     redirect = b"HTTP/1.1 307 Temporary Redirect\r\nlocation: /next\r\ncontent-length: 0\r\n\r\n"
@@ -710,7 +710,7 @@ async def test_the_sum_of_all_redirects_has_one_total_timeout_and_each_its_own_f
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems name the options differently")
-@in_skipping_loop
+@in_stopped_loop
 async def test_the_kernel_probes_every_connection(server: Server) -> None:
     task = await server.asking()
     await server.answer(SIZED + b"Hello")

@@ -90,6 +90,6 @@ def fails(
     return FaultScenario(name, tuple(scripts.split(" then ")), why, error_types, text, **options)
 
 
-def times_out(name: str, scripts: str, phase: str, why: str, **options: Any) -> FaultScenario:
-    """Return a row that requires a timeout in this phase."""
-    return fails(name, scripts, TimedOutError, why, attributes={"phase": phase}, timeout=0.3, **options)
+def times_out(name: str, scripts: str, phase: str, why: str, *, timeout: float = 0.3, **options: Any) -> FaultScenario:
+    """Return a row that requires a timeout in this phase. The earlier phases have as much time."""
+    return fails(name, scripts, TimedOutError, why, attributes={"phase": phase}, timeout=timeout, **options)

@@ -53,6 +53,7 @@ STREAM: tuple[FaultScenario, ...] = (
         "a proxy may keep a dead connection open",
         text=REPLY_TEXTS[0],
         environment=Environment.HTTP_PROXY_TLS,
+        timeout=2.0,  # TLS through a proxy takes many steps, in which a busy machine may not run for a while
     ),
     succeeds(
         "byte-by-byte",
