@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, NamedTuple
 
 import pytest
@@ -1145,6 +1146,26 @@ _BEGINNINGS = {
     GEMINI: sse(frame({"text": "Hi"})),
     RESPONSES: events(CREATED, *MESSAGE_EVENTS),
 }
+for _dialect, _beginning in _BEGINNINGS.items():
+    _last = completed() if _dialect is RESPONSES else frame({"text": ""}, **STOPPED) if _dialect is GEMINI else STOP
+    _rest = events(stopped(), ENDED) if _dialect is ANTHROPIC else sse(_last)
+    for _what, _data in {"text": b"node-7 is busy", "a quoted text": b'"node-7"', "an object": b'{"node":7}'}.items():
+        _aside = b"event: gateway_meta\ndata: " + _data + b"\n\n"
+        STREAMS[f"anomalyco/opencode#43765: an event of another name with {_what}, {_dialect.name}"] = Reported(
+            _dialect, _aside + _beginning + _aside + _rest, "Hi"
+        )
+    STREAMS[f"{_dialect.name}: text in an event that may be a part of the reply"] = Reported(
+        _dialect,
+        _beginning + b"event: text\ndata: and more\n\n" + _rest,
+        "Hi",
+        error=ProtocolError,
+        message="and more",
+    )
+for _dialect in (ANTHROPIC, RESPONSES):
+    _rest = events(stopped(), ENDED) if _dialect is ANTHROPIC else events(completed())
+    STREAMS[f"{_dialect.name}: events whose types are only in their names"] = Reported(
+        _dialect, re.sub(rb'data: \{"type": "[a-z_.]+"(?:, )?', b"data: {", _BEGINNINGS[_dialect] + _rest), "Hi"
+    )
 _CRASHED = "the model has crashed"
 _TWICE = json.dumps(json.dumps({"error": _CRASHED}))
 for _dialect, _beginning in _BEGINNINGS.items():

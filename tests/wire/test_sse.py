@@ -257,3 +257,24 @@ def test_the_elements_of_an_event_that_nothing_ended_are_limited() -> None:
     assert decoder.feed(b"data: [" + b"0," * MAX_REPLY_ELEMENTS + b"0]") == []
     with pytest.raises(ProtocolError, match="values and fields"):
         decoder.close()
+
+
+NAMED = b"data: a\n\nevent: x\ndata: b\n\nid: 1\nevent:y \ndata:c\n\nevent: z\ndata: d\ndata: e\n\n"
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_the_name_of_an_event_is_known_after_its_chunk(size: int) -> None:
+    decoder = SSEDecoder()
+    names = {}
+    for start in range(0, len(NAMED), size):
+        for record in decoder.feed(NAMED[start : start + size]):
+            names[record] = decoder.name_of(record)
+    assert names == {b"a": b"", b"b": b"x", b"c": b"y", b"d\ne": b""}
+    assert decoder.name_of(b"") == b""
+
+
+def test_the_name_of_a_last_event_is_known_after_the_end() -> None:
+    decoder = SSEDecoder()
+    assert decoder.feed(b"event: x\ndata: a") == []
+    assert decoder.close() == [b"a"]
+    assert decoder.name_of(b"a") == b"x"

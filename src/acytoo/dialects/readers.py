@@ -34,7 +34,7 @@ from acytoo.types import (
     size_of,
 )
 from acytoo.wire.limits import check_elements, json_excess
-from acytoo.wire.sse import sse
+from acytoo.wire.sse import SSEDecoder, sse
 
 T = TypeVar("T")
 
@@ -389,6 +389,12 @@ def _text_of(record: bytes) -> str:
     return text.strip()
 
 
+_NAMES_OF_REPLIES = re.compile(
+    "answer|block|choice|chunk|completion|content|delta|error|fail|message|output|response|text|token|tool|^data$",
+    re.IGNORECASE,
+)
+"""What is in the names of events that may have a part of a reply, or its failure."""
+
 _NO_BLANK_LINES = "its `data:` lines have no blank line between them"
 
 
@@ -486,6 +492,7 @@ class RecordReader(Reader):
         self._scans = False
         self._decode_chunk = decoder.feed
         self._rest = decoder.close
+        self._name_of = decoder.name_of if isinstance(decoder, SSEDecoder) else None
         self._calls = ReceivedCalls(names_in_pieces=self.names_in_pieces)
         # All items so far. One list, because the garbage collector would visit a list for each batch again and again:
         # with a thousand streams, it stopped the event loop for tens of milliseconds.
@@ -513,6 +520,8 @@ class RecordReader(Reader):
         Raises StatusError if it is a list with an error, or a text after the reply has begun, which can only be an
         error's, and ProtocolError if it is not JSON, or has a wrong type in a field that is needed.
         """
+        if record[:1] not in (b"{", b"[") and self.is_aside(record):
+            return type_()
         record = _without_cut(record)
         if (error := _listed_error(record)) is not None:
             raise error
@@ -526,6 +535,19 @@ class RecordReader(Reader):
         if self._surrogates is None:
             self._surrogates = SurrogateJoiner()
         return decoded
+
+    def event_name(self, record: bytes) -> str:
+        """Return the name of the event that has just had this record as its data, "" if it has none."""
+        return self._name_of(record).decode("latin-1") if self._name_of is not None else ""
+
+    def is_aside(self, record: bytes) -> bool:
+        """Return whether a record is that of an event whose name no API has: what a gateway adds to a stream.
+
+        Clients have to ignore such events (anomalyco/opencode#43765). Names that may be those of a part of the reply
+        are not among them.
+        """
+        name = self.event_name(record)
+        return bool(name) and _NAMES_OF_REPLIES.search(name) is None
 
     def scan(self, chunk: bytes) -> None:
         """Read a chunk that is passed through. Raises as `feed`."""

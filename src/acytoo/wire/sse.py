@@ -7,9 +7,9 @@ part takes the cheapest of three paths: one event as it is, one `split` for a bu
 What follows the last blank line is buffered. Each byte is copied at most twice and searched for its end once, so a
 long event that arrives in tiny chunks costs linear time; its size is limited (`wire/limits.py`).
 
-Source: the WHATWG HTML standard, "Server-sent events", parsing an event stream. Event names are not kept: the data of
-every chat API names its own type. Only the data of an `error` event may be anything, because proxies and frameworks
-send these.
+Source: the WHATWG HTML standard, "Server-sent events", parsing an event stream. Events are decoded without their names:
+the data of every chat API names its own type. Only the data of an `error` event may be anything, because proxies and
+frameworks send these. For data that is not an API's, `name_of` finds the name again.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ _BOM = b"\xef\xbb\xbf"
 class SSEDecoder:
     """An incremental decoder: it returns the data of each event that a chunk completes."""
 
-    __slots__ = ("_buffer", "_skip_lf", "_started")
+    __slots__ = ("_blocks", "_buffer", "_skip_lf", "_started")
 
     def __init__(self) -> None:
+        self._blocks = b""  # the last complete events, if one may have a name
         self._buffer = bytearray()
         self._skip_lf = False
         self._started = False
@@ -48,7 +49,18 @@ class SSEDecoder:
         if rest:
             check_record_size(len(rest))
             self._buffer += rest
-        return _records(chunk[:end]) if end >= 0 else []
+        if end < 0:
+            return []
+        self._blocks = blocks = chunk[:end]
+        return _records(blocks)
+
+    def name_of(self, data: bytes) -> bytes:
+        """Return the name of the event of the last chunk that has this data in one line, b"" for none."""
+        for block in self._blocks.split(b"\n\n") if data else ():
+            lines = block.split(b"\n")
+            if any(line.startswith(b"data:") and line[5:].strip() == data for line in lines):
+                return next((line[6:].strip() for line in lines if line.startswith(b"event:")), b"")
+        return b""
 
     @property
     def is_between_events(self) -> bool:
@@ -59,7 +71,8 @@ class SSEDecoder:
         """Return the data of a last event that no blank line ended; a browser would discard it."""
         if not self._buffer:
             return []
-        block, self._buffer = bytes(self._buffer), bytearray()
+        self._blocks = block = bytes(self._buffer)
+        self._buffer = bytearray()
         check_elements(block)
         data = _data_of(block)
         return [] if data is None else [data]

@@ -201,6 +201,15 @@ class _OpenCall(msgspec.Struct):
 _PING = re.compile(rb'\s*\{\s*"type"\s*:\s*"ping"')
 
 
+_EVENTS = frozenset(
+    {
+        *("message_start", "message_delta", "message_stop"),
+        *("content_block_start", "content_block_delta", "content_block_stop"),
+    }
+)
+"""Names of events, which some servers do not repeat in the data."""
+
+
 class StreamReader(RecordReader):
     """A reader of a streamed message.
 
@@ -396,12 +405,16 @@ class StreamReader(RecordReader):
             self._stopped = self._diverts = True
         elif event.type == "message":
             self._read_message(record, items)
+        elif not event.type and (name := self.event_name(record)) in _EVENTS:
+            if name == "content_block_delta" and delta is not None:
+                self._read_delta(event.index, delta, record, items)
+            else:
+                self._read_event(msgspec.structs.replace(event, type=name), record, items)
         elif not event.type:
             if (reported := bare_error(record)) is not None:
                 raise error_from_event(reported, STATUSES_OF_TYPES, TOO_LONG)
-            if (
-                record != b"{}"
-            ):  # an empty event, which a gateway sends before the first (QuantumNous/new-api issue 6797)
+            # An empty event, which a gateway sends before the first: QuantumNous/new-api issue 6797.
+            if record != b"{}" and not self.is_aside(record):
                 raise not_this_api(self._name, record, "an event without type")
 
     def _read_late_end(self, event: _Event, record: bytes, items: list[Item]) -> None:

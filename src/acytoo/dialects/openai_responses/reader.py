@@ -290,6 +290,10 @@ class StreamReader(RecordReader):
                 _decode_rare_fields(event, record)
             if event.type or event.error is not None:
                 self._decode_event(event, items)
+            elif (name := self.event_name(record)).startswith("response."):  # some servers do not repeat it in the data
+                event.type = name
+                _decode_rare_fields(event, record)
+                self._decode_event(event, items)
             else:
                 self._decode_untyped(record, items)
 
@@ -938,7 +942,7 @@ def read_document(name: str, body: bytes, ends_without_finish: bool = False) -> 
 
 def _decode_rare_fields(event: _Event, record: bytes) -> None:
     """Add an annotation, as the `part`, or the response whose fields a server sends beside the type."""
-    if event.response and event.type != _ANNOTATION:
+    if event.type not in _RARE_FIELDS or (event.response and event.type != _ANNOTATION):
         return
     try:
         fields = _decode_fields(record)
