@@ -605,7 +605,8 @@ class StreamReader(RecordReader):
                 raise ProtocolError(f"the server sent arguments of a call that are no object: {display_json(text)}")
             return
         call = self._call(output, items)
-        self._begin_held(items, call)
+        if not call.is_begun:
+            self._begin_held(items, call)
         if not is_delta and output.has_arguments:
             emitted = call.arguments
             if text == emitted or (call.is_complete and text.lstrip()[:1] != "{"):
