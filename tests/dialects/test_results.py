@@ -199,3 +199,19 @@ def test_several_functions_that_gemini_allows_are_all_that_other_apis_get() -> N
     translated = translate(decode(GEMINI, body), GEMINI, Unsupported("anthropic"))
     assert [one["function"]["name"] for one in translated.tools or ()] == ["f", "g"]
     assert translated.tool_choice == "required"
+
+
+@pytest.mark.parametrize("kind", ["json_object", "json_schema"])
+def test_a_schema_beside_the_type_of_a_format_is_the_formats(kind: str) -> None:
+    schema = {"type": "object", "properties": {}}
+    request = decode(OPENAI, {"messages": [USER], "response_format": {"type": kind, "schema": schema}})
+    for target in CLIENTS:
+        sent = target.encode_request(request, Endpoint("http://127.0.0.1"), Unsupported(target.name)).body
+        assert json.dumps(schema, separators=(",", ":")).encode() in sent
+    named = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    assert decode(OPENAI, {"messages": [USER], "response_format": named}).response_format == named
+
+
+@pytest.mark.parametrize(("stop", "texts"), [("", None), ([""], None), (["", "x"], ["x"]), ("x", ["x"])])
+def test_a_reply_does_not_stop_at_a_text_that_is_empty(stop: object, texts: object) -> None:
+    assert decode(OPENAI, {"messages": [USER], "stop": stop}).stop == texts

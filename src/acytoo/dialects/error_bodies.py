@@ -80,8 +80,9 @@ def read_error_body(body: bytes) -> ErrorDetails:
 def _documents_in(body: bytes) -> list[object]:
     """Return the JSON documents in a body: the body itself, or the data of its server-sent events."""
     candidates = [body]
-    is_event = body.lstrip().startswith((b"event: error", b"event:error"))  # whose data may be text
-    if body.lstrip().startswith((b"data:", b"event:")):
+    is_event = False
+    if body.lstrip().startswith(_EVENT_FIELDS):
+        is_event = _ERROR_EVENT.search(body) is not None  # whose data may be text
         candidates = [line[5:] for line in body.splitlines() if line.startswith(b"data:")]
     documents = []
     for candidate in candidates:
@@ -96,6 +97,13 @@ def _documents_in(body: bytes) -> list[object]:
         documents.append({"error": document} if isinstance(document, str) else document)
     return documents
 
+
+_EVENT_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
+"""What a line of a server-sent event begins with. Any of them may be the first."""
+
+_EVENT_STARTS = tuple(field.decode() for field in _EVENT_FIELDS)
+
+_ERROR_EVENT = re.compile(rb"^\s*event: ?error *$", re.MULTILINE)
 
 NO_MESSAGE = "an error without a message"
 
@@ -194,9 +202,8 @@ def _errors_in(value: object, depth: int) -> list[ErrorDetails]:
     if depth >= _MAX_DEPTH:
         return []
     if isinstance(value, str):
-        documents = (
-            _documents_in(replace_surrogates(value).encode()) if value.lstrip()[:1] in ("{", "[", "d", "e") else []
-        )
+        may_have_documents = value.lstrip().startswith(("{", "[", *_EVENT_STARTS))
+        documents = _documents_in(replace_surrogates(value).encode()) if may_have_documents else []
         errors = [error for document in documents for error in _errors_in(document, depth + 1)]
         return errors or [ErrorDetails(replace_surrogates(value))]
     if isinstance(value, list):

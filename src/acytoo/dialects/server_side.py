@@ -35,8 +35,10 @@ def request_from_body(body: dict[str, Any], dialect: str, names: Mapping[str, st
             del known[name]
     if known.get("reasoning_effort") == "":  # as LibreChat's unset one
         del known["reasoning_effort"]
-    if isinstance(known.get("stop"), str):
-        known["stop"] = [known["stop"]]
+    if isinstance(stop := known.get("stop"), str):
+        known["stop"] = stop = [stop]
+    if isinstance(stop, list) and "" in stop:  # no text ends before it
+        known["stop"] = [text for text in stop if text != ""]
     if "messages" not in known:
         raise invalid("messages is missing")
     try:

@@ -374,6 +374,8 @@ def decode_request(body: JSONObject) -> JSONObject:
     shared["stream"] = shared.get("stream") or False
     if shared.get("n") in (None, 1):
         shared.pop("n", None)
+    if isinstance(reply_format := shared.get("response_format"), dict) and "schema" in reply_format:
+        shared["response_format"] = _decode_format(reply_format)
     if isinstance(usage := shared.get("usage"), dict) and usage.keys() == {"include"}:  # OpenRouter's `stream_options`
         del shared["usage"]
         if usage["include"] is True:
@@ -381,6 +383,18 @@ def decode_request(body: JSONObject) -> JSONObject:
     if isinstance(shared.get("messages"), list):
         shared["messages"] = [_decode_message(message) for message in shared["messages"]]
     return shared
+
+
+def _decode_format(reply_format: JSONObject) -> JSONObject:
+    """Return a format with its schema where this API has it.
+
+    Together, Fireworks and llama.cpp's server have it beside the type, which may be `json_object`. Sources: their
+    documentation ("Structured outputs", "JSON mode", and the README of the server).
+    """
+    schema = reply_format["schema"]
+    if not isinstance(schema, dict) or "json_schema" in reply_format:
+        return reply_format
+    return {"type": "json_schema", "json_schema": {"name": reply_format.get("name") or "reply", "schema": schema}}
 
 
 def decode_completion_request(body: JSONObject) -> JSONObject:
