@@ -365,9 +365,9 @@ async def test_a_client_that_reads_nothing_of_a_response_is_cut_off_and_one_that
             skip(11)
             await turns()
             assert server.server.connections
-        skip(1001)
-        await turns()
-        assert not server.server.connections
+        while server.server.connections:  # more than once if the kernel has taken some bytes late
+            skip(1001)
+            await turns()
         assert (await client.arrived()).endswith("(end)" if closes else "(reset)")
 
 

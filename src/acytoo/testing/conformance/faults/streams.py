@@ -66,9 +66,9 @@ STREAM: tuple[FaultScenario, ...] = (
     succeeds("slow-drip", "ok+drip:16:0.002", "a slow reply is valid"),
     succeeds(
         "longer-than-the-limit",
-        "ok+wait:0.25:1t+wait:0.25:2t+wait:0.25:3t",
+        "ok+wait:0.75:1t+wait:0.75:2t+wait:0.75:3t",
         "the timeout is for each wait, not for the complete reply",
-        timeout=0.6,
+        timeout=2.0,
     ),
     times_out(
         "stall",
