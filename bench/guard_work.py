@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from acytoo import AsyncGeneratorProvider, Route, dialects
-from acytoo.client import Stream
+from acytoo.client import BatchStream, OnEnd
 from acytoo.dialects.base import Dialect, Unsupported
 from acytoo.dialects.translate import translate
 from acytoo.gateway.backends import create_backends
@@ -115,28 +115,41 @@ class _Stub(AsyncGeneratorProvider):
     url = "http://127.0.0.1:1"
     dialect = dialects.OpenAI()
 
-    def answer(self, request: Request, *args: Any, **kwargs: Any) -> Stream[list[Item]]:
+    def answer(self, request: Request, *args: Any, **kwargs: Any) -> BatchStream[list[Item]]:
         return _ShortReply()
 
 
-class _ShortReply(Stream[list[Item]]):
+class _ShortReply(BatchStream[list[Item]]):
+    """A reply without a request."""
+
     __slots__ = ("_rest",)
 
     def __init__(self) -> None:
         self._held, self._on_end = None, None
         self._rest: list[list[Item]] = [[" word", Finish("stop")], [Start("id", "m", 1), " word", " word"]]
 
+    def begin_within(self, seconds: float) -> bool:
+        return True
+
+    def accept(self, on_end: OnEnd) -> None:
+        self._on_end = on_end
+
     async def __anext__(self) -> list[Item]:
         if (held := self._held) is not None:
             self._held = None
             return held
         if not self._rest:
-            self._report_end("complete", None)
+            self._report_end("complete")
             raise StopAsyncIteration
         return self._rest.pop()
 
     async def aclose(self) -> None:
-        self._report_end("cancelled", None)
+        self._report_end("cancelled")
+
+    def _report_end(self, outcome: str) -> None:
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end(outcome, None)
 
 
 def _in_a_loop(work: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:

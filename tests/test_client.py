@@ -215,7 +215,7 @@ def ends_of(reply: BatchStream[Any], first: Any) -> list[tuple[str, AcytooError 
     """Hand a reply over after its first batch, and return the list to which its end is added."""
     ends: list[tuple[str, AcytooError | None]] = []
     reply.hold(first)
-    reply.at_end(lambda outcome, error: ends.append((outcome, error)))
+    reply.accept(lambda outcome, error: ends.append((outcome, error)))
     return ends
 
 
@@ -265,7 +265,7 @@ async def test_the_error_that_ends_a_reply_is_reported_without_secrets(ask: Any)
     async with service() as server, aclosing(ask(server.url, key=key)) as reply:
         reported: list[str] = []
         reply.hold(await first_batch(server, reply))
-        reply.at_end(lambda _, error: reported.append(str(error)))
+        reply.accept(lambda _, error: reported.append(str(error)))
         await server.send(b'data: {"error": {"message": "wrong key %b", "code": 500}}\n\n' % key.encode())
         with pytest.raises(Exception, match="wrong key"):
             [batch async for batch in reply]

@@ -252,7 +252,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
         the end of a reply with tool calls, and NoTextError at that of an image or the like without text: only `stream`
         and `reply` return these.
         """
-        return _texts(self.begin(model, messages, {**kwargs, "proxy": proxy}))
+        return _texts(self.begin(model, messages, {**kwargs, "proxy": proxy}, texts_only=True))
 
     @hybridmethod
     def stream(self, /, messages: Messages, *, model: str = "", **kwargs: Any) -> AsyncGenerator[Item, None]:
@@ -329,8 +329,13 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
             return Check(False, first, failed, "".join(texts), answering_model, legacy_error(error))
         return Check(True, first, time.monotonic() - started, "".join(texts), answering_model)
 
-    def begin(self, model: str, messages: Messages, kwargs: dict[str, object]) -> Closable[list[Item]]:
-        """Return the reply to a call of a public method, with its arguments. Raises UsageError now."""
+    def begin(
+        self, model: str, messages: Messages, kwargs: dict[str, object], *, texts_only: bool = False
+    ) -> Closable[list[Item]]:
+        """Return the reply to a call of a public method, with its arguments. Raises UsageError now.
+
+        `texts_only`: the caller has no use for events about the reply itself, such as the attempts of a route.
+        """
         if self.is_legacy:
             arguments: dict[str, Any] = kwargs
             return _as_batches(self.create_async_generator(model or self.model, messages, **arguments))

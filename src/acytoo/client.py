@@ -190,7 +190,12 @@ class Client(msgspec.Struct, frozen=True, dict=True):
                 for name in observation.names:
                     http_request.headers.pop(name, None)
                 http_request.own_fields = observation.fields
-                await observation.begin()
+                if http_request.content_within == math.inf:
+                    await observation.begin()
+                else:
+                    started = time.monotonic()
+                    await observation.begin()
+                    http_request.content_within -= time.monotonic() - started
                 observation.has_begun = True
             try:
                 exchange = await client.send(http_request)
@@ -305,14 +310,9 @@ class Stream(Generic[T]):
         """Let the next step return `first` again, which has been read."""
         self._held = first
 
-    def at_end(self, on_end: OnEnd) -> None:
-        """Call `on_end` at the end, which may be now."""
+    def accept(self, on_end: OnEnd) -> None:
+        """Note that the reply has begun and is kept. Call `on_end` at its end, which may be now."""
         self._on_end = on_end if self._on_end is None else _both(self._on_end, on_end)
-
-    def _report_end(self, outcome: str, error: AcytooError | None) -> None:
-        on_end, self._on_end = self._on_end, None
-        if on_end is not None:
-            on_end(outcome, error)
 
 
 def _both(first: OnEnd, second: OnEnd) -> OnEnd:
@@ -344,11 +344,25 @@ class BatchStream(Stream[T]):
         self._held = None
         self._on_end = None
 
-    def at_end(self, on_end: OnEnd) -> None:
-        if self._exchange is None and self._error is None:
+    def begin_within(self, seconds: float) -> bool:
+        """Fail before the first step returns (TimedOutError, phase "deadline") unless `accept` is called in that time.
+
+        Return False if this cannot be promised, because an endpoint has to be prepared first.
+        """
+        http_request = self._http_request
+        if http_request is None or self._client.needs_resolving:
+            return False
+        http_request.content_within = seconds
+        return True
+
+    def accept(self, on_end: OnEnd) -> None:
+        exchange = self._exchange
+        if exchange is not None:
+            exchange.deadlines.content_due = math.inf
+        elif self._error is None:
             on_end("complete", None)
-        else:
-            self._on_end = on_end if self._on_end is None else _both(self._on_end, on_end)
+            return
+        self._on_end = on_end if self._on_end is None else _both(self._on_end, on_end)
 
     async def forward(self, deliver: Callable[[T], bool]) -> None:
         """Call `deliver` with the batches that arrive, in the same step of the event loop, until it returns False.
@@ -408,8 +422,10 @@ class BatchStream(Stream[T]):
         if self._exchange is not None:
             self._exchange.close()
             self._exchange = None
-        if self._on_end is not None:
-            self._report_end(outcome, error)
+        on_end = self._on_end
+        if on_end is not None:
+            self._on_end = None
+            on_end(outcome, error)
 
     def _summary(self, outcome: str) -> Received:
         """Return what has been received at the end, for the observation."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,6 +48,8 @@ class HTTPRequest(msgspec.Struct):
     is_sent: bool = False
     """Whether the server may have received it: set before its first byte is written to a connection."""
     own_fields: bytes = b""
+    content_within: float = math.inf
+    """Seconds in which a reply has to begin that could be requested elsewhere, retries and redirects included."""
 
     def __repr__(self) -> str:
         return f"HTTPRequest({self.method} {mask_url(self.url)})"  # headers and body contain secrets

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 import time
 import weakref
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -35,6 +36,7 @@ from acytoo import (
     dialects,
 )
 from acytoo.base_provider import AsyncGeneratorProvider
+from acytoo.http import Endpoint
 from acytoo.testing import FakeEndpoint, ScriptedResponse, hang_up, reply, silent, status
 from acytoo.types import Request
 from tests.helpers import MESSAGES
@@ -49,6 +51,13 @@ class Keyed(AsyncGeneratorProvider):
 
 class Claude(AsyncGeneratorProvider):
     dialect = dialects.Anthropic()
+
+
+class Prepared(AsyncGeneratorProvider):
+    dialect = OPENAI
+
+    async def prepare(self, endpoint: Endpoint, fetch: Any) -> Endpoint:
+        return endpoint
 
 
 @asynccontextmanager
@@ -260,6 +269,76 @@ async def test_the_deadline_ends_an_attempt() -> None:
         assert isinstance(error, TimedOutError)
         assert error.phase == "deadline"
         await fakes[0].disconnected()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
+
+
+def chunk_of(delta: dict[str, Any], finish: str | None = None) -> bytes:
+    """Return a record of a streamed chat completion."""
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return b"data: " + json.dumps({"id": "id-1", "model": "m", "choices": [choice]}).encode() + b"\n\n"
+
+
+@asynccontextmanager
+async def raw_upstream(answer: Callable[[asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[str]:
+    """Run a server that begins a stream for each request and lets `answer` write the rest. Yield its URL."""
+
+    serving: list[asyncio.Task[None]] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(HEAD)
+        with suppress(ConnectionError):
+            await answer(writer)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.append(asyncio.ensure_future(serve(reader, writer)))
+
+    server = await asyncio.start_server(begin, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        await asyncio.gather(*serving)
+
+
+@pytest.mark.parametrize("prepares", [False, True])
+async def test_the_deadline_ends_an_attempt_that_has_no_text_in_time(prepares: bool) -> None:
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}
+        while not writer.transport.is_closing():
+            writer.write(chunk_of({"images": [image]}))
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    async with raw_upstream(answer) as url:
+        target = Target((Prepared if prepares else Plain)(url), name="t1")
+        error = await error_of(Route(target, deadline=0.3))
+        assert isinstance(error, TimedOutError)
+        assert str(error) == "no reply began within 0.3 s: t1"
+        assert [(attempt.target, attempt.outcome) for attempt in error.attempts] == [("t1", "cancelled")]
+        assert (target.in_flight, target.failures_in_a_row) == (0, 1)
+
+
+@in_skipping_loop
+async def test_a_reply_that_began_before_the_deadline_may_take_longer() -> None:
+    has_begun = asyncio.Event()
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(chunk_of({"content": "one "}))
+        await has_begun.wait()
+        writer.write(chunk_of({"content": "reply"}, "stop") + b"data: [DONE]\n\n")
+
+    async with raw_upstream(answer) as url:
+        provider = Plain(url, timeout={"idle": None, "first_byte": None})
+        texts = Route(provider, deadline=10).create_async_generator("", MESSAGES)
+        assert await anext(texts) == "one "
+        skip(20)
+        await asyncio.sleep(0)
+        has_begun.set()
+        assert [text async for text in texts] == ["reply"]
 
 
 async def test_the_most_hopeful_error_is_raised() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterator
 
 import pytest
@@ -93,6 +94,41 @@ def test_connecting_may_take_what_is_left(
     deadlines = Deadlines(Timeout(connect=connect, total=total), loop)
     loop.now = 103
     assert deadlines.start_connecting() == seconds
+
+
+@pytest.mark.parametrize(("connect", "total", "seconds"), [(None, None, 4), (3, None, 3), (5, None, 4), (5, 6, 3)])
+def test_connecting_may_take_what_is_left_until_the_reply_has_to_be_accepted(
+    loop: SettableLoop, connect: float | None, total: float | None, seconds: float
+) -> None:
+    deadlines = Deadlines(Timeout(connect=connect, total=total), loop, content_within=7)
+    loop.now = 103
+    assert deadlines.start_connecting() == seconds
+
+
+@pytest.mark.parametrize("has_progress", [True, False])
+def test_a_reply_that_is_not_accepted_in_time_is_given_up_whatever_arrives(
+    loop: SettableLoop, has_progress: bool
+) -> None:
+    deadlines = Deadlines(Timeout(first_byte=50, idle=30), loop, content_within=7)
+    assert deadlines.start_sending() == 107
+    loop.now = 106
+    if has_progress:
+        deadlines.content_received()
+    assert deadlines.check() == 107
+    loop.now = 107
+    deadlines.check()
+    assert deadlines.expired is not None
+    assert deadlines.expired.phase == "deadline"
+
+
+def test_a_reply_that_was_accepted_has_its_other_limits_only(loop: SettableLoop) -> None:
+    deadlines = Deadlines(Timeout(first_byte=50, idle=30), loop, content_within=7)
+    deadlines.start_sending()
+    deadlines.content_received()
+    deadlines.content_due = math.inf
+    loop.now = 120
+    assert deadlines.check() == 150
+    assert deadlines.expired is None
 
 
 def test_the_total_timeout_needs_no_second_look(loop: SettableLoop) -> None:

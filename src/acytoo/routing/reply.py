@@ -7,7 +7,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeAlias, TypeVar, cast
 
 import msgspec
@@ -21,7 +21,6 @@ from acytoo.types import Attempt, Attempts, Closable, Item, Request, has_content
 
 if TYPE_CHECKING:
     from acytoo.routing.route import Route
-    from acytoo.routing.watch import Watch
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -40,112 +39,61 @@ _SHORTEST_SEARCH = 0.1
 
 
 async def open_reply(
-    route: Route,
-    request: Request,
-    opener: ReplyOpener[T],
-    deliver: Deliver[T, R],
-    session: str = "",
-    search: _Search[T] | None = None,
-    hedge: Lease | None = None,
+    route: Route, request: Request, opener: ReplyOpener[T], deliver: Deliver[T, R], session: str = ""
 ) -> R:
     """Send a request until a target of a route begins to answer. Return what `deliver` makes of the reply of that one.
 
-    `hedge`: a place at the only target to ask, and only once, because `search` asks another one at the same time.
     Raises the error of the last attempt that may succeed later, else that of the first one; TimedOutError (phase
     "deadline").
     """
     # One long function, because each coroutine between the caller and the transport costs a step whenever something
-    # arrives. What only a failure or a choice needs is in `search`, which the usual request does without.
-    started, lease = time.monotonic(), hedge
-    task = asyncio.current_task()
-    assert task is not None
-    loop, cancelling = task.get_loop(), task.cancelling()
-    watch = route.last_watch
-    if watch is None or watch.loop() is not loop:
-        watch = route.watch(loop)
-    is_timed = hedge is None and task not in watch.tasks  # or the target has asked the route itself, which is due first
-    if is_timed:
-        watch.tasks[task] = since = loop.time()
-        if not watch.is_armed:
-            watch.arm(since, loop)
-    delay: float | None = None  # after which another target is asked too
-    stream: Stream[T] | None = None
+    # arrives. The usual request does without a search: the first target works and has no limit, and its connection
+    # enforces the deadline.
+    started = time.monotonic()
+    target = route.targets[0]
+    source: Closable[T] | None = None
+    stream: Stream[Any] | None = None
     first: Any = None
+    search: _Search[T] | None = None
     try:
-        if route.takes_first and hedge is None:
-            for target in route.targets:
-                if target.opens_at <= started and (lease := target.take()) is not None:
-                    break
-        while True:
-            if lease is None:
-                search = search or _Search(route, request, opener, session, watch, task, started)
-                lease = await search.place()
-                started = time.monotonic()
-                delay = route.hedge_after if route.hedges else None
-            batches: Closable[T] | None = None
+        if route.takes_first and target.is_unlimited and target.opens_at <= started:
+            target.in_flight += 1
             try:
-                if delay is not None:
-                    assert search is not None
-                    source, stream, attempts, first = await search.hedged(lease, delay)
-                    break
-                target, attempts = lease.target, []
-                if target.is_route:
-                    opened = await target.provider.open_reply(target.request_for(request), opener, session)
-                    source, batches, attempts = opened.source, opened.batches, _attempts_of(target, opened.attempts)
-                else:
-                    source = batches = opener(target.provider, target.request_for(request))
-                try:
-                    first = await batches.__anext__()
+                source = opener(target.provider, target.request_for(request))
+                if isinstance(source, BatchStream) and source.begin_within(route.deadline):
+                    stream = source
+                    first = await stream.__anext__()
                     while type(first) is list and not has_content(first):
-                        more: Any = await batches.__anext__()
-                        first = first + more
-                except StopAsyncIteration:
-                    pass
-                seconds = time.monotonic() - started
-                if route.hedges:
-                    route.note_first_content(seconds)
-                if lease.is_trial:
-                    target.begun(lease)
-                stream = batches if isinstance(batches, Stream) else _OtherStream(batches)
-                lease.attempts = attempts = attempts or [Attempt(target.name, "answered", seconds)]
-                stream.at_end(lease.end)
-                break
+                        first = first + await stream.__anext__()
+            except StopAsyncIteration:
+                pass
             except BaseException as error:
-                search = search or _Search(route, request, opener, session, watch, task, started, sent=1)
-                if delay is None:
-                    # Before the place is given back: a request that waits for it must not be sent to a target that has
-                    # failed.
-                    search.note_end(lease.target, error, time.monotonic() - started)
-                    lease.release()
-                    if batches is not None:
-                        await batches.aclose()
-                if hedge is not None or search.is_late or not isinstance(error, AcytooError):
+                is_late = stream is not None and isinstance(error, TimedOutError) and error.phase == "deadline"
+                stream = None
+                search = _Search(route, request, opener, session, started, sent=1)
+                await search.end_attempt(Lease(target), source, error, time.monotonic() - started, is_late)
+                if is_late:
+                    raise search.deadline_error() from None
+                if not search.may_repeat(error):
                     raise
-                if verdict(error, route.next_on) == "raise":
-                    raise
-                lease = first = None
-        if search is not None and hedge is None:
-            attempts[:0] = search.attempts
+                source = None
+            if source is not None and stream is not None:
+                attempts = [Attempt(target.name, "answered", time.monotonic() - started)]
+                stream.accept(Lease(target, attempts).end)
+                return deliver(source, stream, attempts, first)
+        search = search or _Search(route, request, opener, session, started, sent=source is not None)
+        lease = Lease(target) if source is not None else None
+        source, stream, attempts, first = await search.begun(lease, source)
+        search.close()
         return deliver(source, stream, attempts, first)
-    except AcytooError as error:
-        error.attempts = tuple(search.attempts) if search is not None else ()
-        raise
-    except asyncio.CancelledError:
-        if not is_timed or task in watch.tasks:
-            raise
-        is_timed = False
-        if task.uncancel() > cancelling:
-            raise
-        assert search is not None
-        raise search.deadline_error() from search.error
-    finally:
-        if is_timed and watch.tasks.pop(task, None) is None:
-            task.uncancel()  # a legacy provider has ended in another way when it was cancelled
+    except BaseException as error:
+        if isinstance(error, AcytooError):
+            error.attempts = tuple(search.attempts) if search is not None else ()
         # The traceback of an error refers to this frame: it must not keep itself and a long history in memory.
-        if search is not None and hedge is None:
+        if search is not None:
             search.close()
-        if stream is None:
-            del request, opener
+        del request, opener
+        raise
 
 
 def hold_first(source: Closable[T], stream: Stream[T], attempts: list[Attempt], first: T | None) -> OpenReply[T]:
@@ -170,8 +118,6 @@ class _Search(msgspec.Struct, Generic[T], eq=False):
     request: Request
     opener: ReplyOpener[T]
     session: str
-    watch: Watch
-    task: asyncio.Task[Any]
     started: float
     """The time (`time.monotonic`) from which the deadline counts."""
     sent: int = 0
@@ -182,18 +128,16 @@ class _Search(msgspec.Struct, Generic[T], eq=False):
     excluded: set[Target] = set()
     tries: dict[Target, int] = {}
     not_before: dict[Target, float] = {}
-    is_closed: bool = False
+    timeout: asyncio.Timeout | None = None
 
     def close(self) -> None:
         """Forget the request and the error."""
-        self.is_closed = True
         self.error = None
         del self.request, self.opener
 
     @property
-    def is_late(self) -> bool:
-        """Whether the task was cancelled because its time was over."""
-        return self.task not in self.watch.tasks and not self.is_closed
+    def _is_late(self) -> bool:
+        return self.timeout is not None and self.timeout.expired()
 
     def deadline_error(self) -> TimedOutError:
         """Return the error for a request that has become late."""
@@ -204,14 +148,82 @@ class _Search(msgspec.Struct, Generic[T], eq=False):
         error.attempts = tuple(self.attempts)
         return error
 
-    def note_end(self, target: Target, error: BaseException, seconds: float) -> None:
-        """Note an attempt without a reply: it has failed, or has been cancelled."""
-        if isinstance(error, AcytooError):
-            self._note_failure(target, error, seconds)
-        elif isinstance(error, asyncio.CancelledError):
+    def may_repeat(self, error: BaseException | None) -> bool:
+        """Return whether another attempt may follow one that failed."""
+        return isinstance(error, AcytooError) and verdict(error, self.route.next_on) != "raise"
+
+    async def begun(self, lease: Lease | None, source: Closable[T] | None) -> _Begun[T]:
+        """Ask targets until one begins to answer, at first the one at which there is a place already.
+
+        `source`: the reply that was opened there. Raises as `open_reply`.
+        """
+        try:
+            async with asyncio.timeout(self.started + self.route.deadline - time.monotonic()) as self.timeout:
+                while True:
+                    if lease is None:
+                        lease = await self._place()
+                    delay = self.route.hedge_after if self.route.hedges else None
+                    try:
+                        begun = await (self._ask(lease, source) if delay is None else self._hedged(lease, delay))
+                        begun.attempts[:0] = self.attempts
+                        return begun
+                    except AcytooError as error:
+                        if self._is_late or not self.may_repeat(error):
+                            raise
+                    lease = source = None
+        except TimeoutError as error:
+            if isinstance(error, AcytooError) or not self._is_late:
+                raise
+            raise self.deadline_error() from self.error
+
+    async def _ask(self, lease: Lease, source: Closable[T] | None = None) -> _Begun[T]:
+        """Send the request to one target. Return its reply once that has begun, else give the place back."""
+        started, target = time.monotonic(), lease.target
+        batches, attempts = source, list[Attempt]()
+        first: Any = None
+        try:
+            if target.is_route:
+                asked = target.request_for(self.request)
+                opened = await target.provider.open_reply(asked, self.opener, self.session)
+                source, batches, attempts = opened.source, opened.batches, _attempts_of(target, opened.attempts)
+            elif source is None:
+                source = self.opener(target.provider, target.request_for(self.request))
+            batches = batches or source
+            try:
+                first = await batches.__anext__()
+                while type(first) is list and not has_content(first):
+                    more: Any = await batches.__anext__()
+                    first = first + more
+            except StopAsyncIteration:
+                pass
+        except BaseException as error:
+            await self.end_attempt(lease, batches, error, time.monotonic() - started, self._is_late)
+            raise
+        seconds = time.monotonic() - started
+        if self.route.hedges:
+            self.route.note_first_content(seconds)
+        if lease.is_trial:
+            target.begun(lease)
+        stream = batches if isinstance(batches, Stream) else _OtherStream(batches)
+        lease.attempts = attempts = attempts or [Attempt(target.name, "answered", seconds)]
+        stream.accept(lease.end)
+        return _Begun(source, stream, attempts, first)
+
+    async def end_attempt(
+        self, lease: Lease, batches: Closable[T] | None, error: BaseException, seconds: float, is_late: bool
+    ) -> None:
+        """Note an attempt without a reply, which has failed or was cancelled, and give its place back."""
+        # In this order: a request that waits for the place must not be sent to a target that has failed.
+        target = lease.target
+        if is_late or isinstance(error, asyncio.CancelledError):
             self.attempts.append(Attempt(target.name, "cancelled", seconds))
-            if self.is_late:
+            if is_late:
                 target.failed(None)
+        elif isinstance(error, AcytooError):
+            self._note_failure(target, error, seconds)
+        lease.release()
+        if batches is not None:
+            await batches.aclose()
 
     def _note_failure(self, target: Target, error: AcytooError, seconds: float) -> None:
         log_failure(target, error)
@@ -234,14 +246,14 @@ class _Search(msgspec.Struct, Generic[T], eq=False):
             self.excluded.add(target)
             self.error = self.error or error
 
-    async def hedged(self, lease: Lease, delay: float) -> _Begun[T]:
+    async def _hedged(self, lease: Lease, delay: float) -> _Begun[T]:
         """Send the request to one target and, if that is slower than usual, to a second one. The first reply wins.
 
         If one of the two fails, another target takes its place at once. If none is free, it is looked for again, after
         twice the time.
         """
         started = time.monotonic()
-        tasks = {asyncio.ensure_future(self._ask_once(lease)): lease.target}
+        tasks = {asyncio.ensure_future(self._ask(lease)): lease.target}
         try:
             done, _ = await asyncio.wait(tasks, timeout=delay)
             may_ask = not done
@@ -252,7 +264,7 @@ class _Search(msgspec.Struct, Generic[T], eq=False):
                     names = ", ".join([target.name for target in running.values()])
                     waited = time.monotonic() - started
                     _LOG.info("target %s has not begun after %.3f s: asking %s too", names, waited, second.target.name)
-                    task = asyncio.ensure_future(self._ask_once(second))
+                    task = asyncio.ensure_future(self._ask(second))
                     tasks[task] = running[task] = second.target
                     may_ask = False
                 delay = max(2 * delay, _SHORTEST_SEARCH)
@@ -266,7 +278,7 @@ class _Search(msgspec.Struct, Generic[T], eq=False):
                 for task in done:
                     del running[task]
                 winner = next((task for task in done if task.exception() is None), None)
-                may_ask = all(self._may_ask_after(task.exception()) for task in done)
+                may_ask = all(self.may_repeat(task.exception()) for task in done)
                 if winner is None and not running:
                     winner = done.pop()  # to raise its error
             await _leave([task for task in tasks if task is not winner])
@@ -275,13 +287,6 @@ class _Search(msgspec.Struct, Generic[T], eq=False):
             # Also the winner, if this is a cancellation while the other one is left; and in spite of a second one.
             await asyncio.shield(_leave([*tasks]))
             raise
-
-    def _ask_once(self, hedge: Lease) -> Coroutine[Any, Any, _Begun[T]]:
-        return open_reply(self.route, self.request, self.opener, _Begun[T], self.session, self, hedge)
-
-    def _may_ask_after(self, error: BaseException | None) -> bool:
-        """Return whether another target may be asked after a failure."""
-        return isinstance(error, AcytooError) and verdict(error, self.route.next_on) != "raise"
 
     def _others(self, asked: Collection[Target]) -> list[Target]:
         """Return the targets that may be asked besides others, none if the budget allows no more attempt."""
@@ -297,7 +302,7 @@ class _Search(msgspec.Struct, Generic[T], eq=False):
 
     # Which target is next.
 
-    async def place(self) -> Lease:
+    async def _place(self) -> Lease:
         """Return a place at a target, waiting for one if necessary. Raises AcytooError if there will be none."""
         while True:
             usable = self._usable()
@@ -408,6 +413,11 @@ class _OtherStream(Stream[T]):
         self._report_end("cancelled", None)
         await self._batches.aclose()
 
+    def _report_end(self, outcome: str, error: AcytooError | None) -> None:
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end(outcome, error)
+
 
 class RoutedReply(msgspec.Struct, eq=False):
     """The reply to a request that a route sends to one of its targets. The first step sends it."""
@@ -416,6 +426,7 @@ class RoutedReply(msgspec.Struct, eq=False):
     _request: Request | None
     _opener: ReplyOpener[list[Item]]
     _session: str = ""
+    _texts_only: bool = False
     _batches: Closable[list[Item]] | None = None
 
     def __aiter__(self) -> Self:
@@ -433,6 +444,8 @@ class RoutedReply(msgspec.Struct, eq=False):
         self, _: Closable[list[Item]], stream: Stream[list[Item]], attempts: list[Attempt], first: list[Item] | None
     ) -> list[Item]:
         self._batches = stream
+        if self._texts_only:
+            return first or []
         return [Attempts(attempts), *(first or ())]
 
     def forward(self, deliver: Callable[[list[Item]], bool]) -> Awaitable[None]:
@@ -446,8 +459,10 @@ class RoutedReply(msgspec.Struct, eq=False):
 
     def aclose(self) -> Awaitable[None]:
         """Stop reading, and give the target's place back."""
+        if self._batches is not None:
+            return self._batches.aclose()
         self._request = None
-        return self._batches.aclose() if self._batches is not None else _nothing()
+        return _nothing()
 
 
 async def _ended() -> list[Item]:

@@ -14,12 +14,10 @@ gets the target's own stream, which reports its end. Tasks exist only for hedgin
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections import deque
 from collections.abc import Coroutine, Iterable
 from typing import Any, Literal, TypeAlias, TypeVar
-from weakref import WeakKeyDictionary
 
 from acytoo import registry
 from acytoo.base_provider import AsyncGeneratorProvider, OpenReply, ReplyOpener
@@ -30,7 +28,6 @@ from acytoo.routing.policy import DEFAULT_NEXT, ErrorClasses
 from acytoo.routing.reply import Deliver, RoutedReply, hold_first, open_reply
 from acytoo.routing.selection import Balance
 from acytoo.routing.target import Target, is_count, is_number, name_of
-from acytoo.routing.watch import Watch
 from acytoo.settings import Settings
 from acytoo.types import Closable, Item, Messages, Request
 
@@ -98,11 +95,8 @@ class Route(AsyncGeneratorProvider):
         self.balance = Balance(affinity) if strategy == "balance" else None
         self._first_content_s: deque[float] = deque(maxlen=_SAMPLES)
         self.hedges = hedge and len(self.targets) > 1
-        self.takes_first = self.balance is None and not self.hedges
-        """Whether a request goes to the first target that has a place, as long as none has failed."""
-        self._watches: WeakKeyDictionary[asyncio.AbstractEventLoop, Watch] = WeakKeyDictionary()
-        self.last_watch: Watch | None = None
-        """The last one that was used, which is faster to find."""
+        self.takes_first = self.balance is None and not self.hedges and not self.targets[0].is_route
+        """Whether a request goes to the first target without a search, if that works."""
         self.url = self.model = ""
         models = [target.provider.model for target in self.targets]
         self.first_model = models[0] if all(models) else ""
@@ -126,34 +120,32 @@ class Route(AsyncGeneratorProvider):
         """Note how long a reply took to begin."""
         self._first_content_s.append(seconds)
 
-    def watch(self, loop: asyncio.AbstractEventLoop) -> Watch:
-        """Return what enforces the deadline of replies in that event loop."""
-        watch = self._watches.get(loop)
-        if watch is None:
-            watch = self._watches[loop] = Watch(loop, self.deadline)
-        self.last_watch = watch
-        return watch
-
     # The interface of a provider.
 
-    def begin(self, model: str, messages: Messages, kwargs: dict[str, object]) -> Closable[list[Item]]:
+    def begin(
+        self, model: str, messages: Messages, kwargs: dict[str, object], *, texts_only: bool = False
+    ) -> Closable[list[Item]]:
         """Return the reply to a call; `session` is the caller's key for requests that share a prompt cache."""
-        session = kwargs.pop("session", None) or ""
-        if not isinstance(session, str):
+        session: Any = kwargs.pop("session", "")
+        if session and not isinstance(session, str):
             raise UsageError(f"session must be a str, not {type(session).__name__}")
         options, changes, extra_body = self._split(kwargs)
-        if changes:
-            for name in changes.keys() - SHARED_SETTINGS:
-                raise UsageError(f"{name} cannot be set for a call on a route: set it on the provider of its target")
-            self._settings.changed(changes, lambda url: url)  # raises UsageError now
+        opener = self._opener_with(changes) if changes else _answer
         request = self._request(model, messages, options, extra_body)
         if not request.model:
             request.model = self.first_model
+        return RoutedReply(self, request, opener, session, texts_only)
+
+    def _opener_with(self, changes: dict[str, object]) -> ReplyOpener[list[Item]]:
+        """Return what begins a reply with changed settings. Raises UsageError if they cannot be changed."""
+        for name in changes.keys() - SHARED_SETTINGS:
+            raise UsageError(f"{name} cannot be set for a call on a route: set it on the provider of its target")
+        self._settings.changed(changes, lambda url: url)  # raises UsageError now
 
         def open_at(provider: AsyncGeneratorProvider, request: Request) -> Closable[list[Item]]:
-            return provider.answer(request, provider.settings_with(changes) if changes else None)
+            return provider.answer(request, provider.settings_with(changes))
 
-        return RoutedReply(self, request, open_at, session)
+        return open_at
 
     def answer(
         self,
@@ -187,6 +179,10 @@ class Route(AsyncGeneratorProvider):
                     error = other
         assert error is not None
         raise error
+
+
+def _answer(provider: AsyncGeneratorProvider, request: Request) -> Closable[list[Item]]:
+    return provider.answer(request)
 
 
 def _error_classes(value: object) -> ErrorClasses:

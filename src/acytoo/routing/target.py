@@ -48,13 +48,13 @@ class Lease(msgspec.Struct, eq=False):
     """
 
     target: Target
-    is_trial: bool
-    is_released: bool = False
     attempts: Sequence[Attempt] = ()
     """Those of the reply to the request, once it has begun."""
+    is_trial: bool = False
+    is_released: bool = False
 
     def end(self, outcome: str, error: AcytooError | None) -> None:
-        """Note the end of a reply that has begun, and give the place back: an OnEnd."""
+        """Note the end of a reply that has begun, and give the place back: an OnEnd, called once."""
         target = self.target
         if error is not None:
             error.attempts = tuple(self.attempts)
@@ -63,17 +63,16 @@ class Lease(msgspec.Struct, eq=False):
             log_failure(target, error, " after its reply had begun")
         elif target.failures_in_a_row and outcome == "complete":
             target.answered()
-        self.release()
+        if target.is_unlimited and not self.is_trial:  # as `take_back` does, without the call
+            target.in_flight -= 1
+        else:
+            target.take_back(self)
 
     def release(self) -> None:
         """Give the place back. Does nothing the second time."""
         if not self.is_released:
             self.is_released = True
-            target = self.target
-            if target.is_unlimited and not self.is_trial:
-                target.in_flight -= 1
-            else:
-                target.take_back(self)
+            self.target.take_back(self)
 
 
 class Target:
@@ -159,7 +158,7 @@ class Target:
     def request_for(self, request: Request) -> Request:
         """Return the request for this target: a provider with a model of its own is asked for that one."""
         model = self.provider.model
-        return msgspec.structs.replace(request, model=model) if model and model != request.model else request
+        return request if model == request.model or not model else msgspec.structs.replace(request, model=model)
 
     # Places.
 
@@ -167,7 +166,7 @@ class Target:
         """Return a place for a request, or None if it would have to wait for others to end."""
         if self.is_unlimited:
             self.in_flight += 1
-            return Lease(self, False)
+            return Lease(self)
         with self._lock:
             return None if self.is_full else self._grant()
 
@@ -175,10 +174,13 @@ class Target:
         self.in_flight += 1
         is_trial = self._max_trials < math.inf
         self._trials += is_trial
-        return Lease(self, is_trial)
+        return Lease(self, is_trial=is_trial)
 
     def take_back(self, lease: Lease) -> None:
         """Take a place back, and give it to whoever has waited longest."""
+        if self.is_unlimited and not lease.is_trial:
+            self.in_flight -= 1
+            return
         with self._lock:
             self.in_flight -= 1
             self._end_trial(lease)

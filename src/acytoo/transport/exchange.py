@@ -154,5 +154,5 @@ def _decode(decoder: ContentDecoder, chunk: bytes) -> bytes:
 
 async def open_exchange(request: HTTPRequest, connection: Connection) -> Exchange:
     """Send the request and return when the response's head has arrived. Raises as `open_response`."""
-    deadlines = Deadlines(connection.timeout, asyncio.get_running_loop())
+    deadlines = Deadlines(connection.timeout, asyncio.get_running_loop(), request.content_within)
     return Exchange(*await open_response(request, connection, deadlines), deadlines)

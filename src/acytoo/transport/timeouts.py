@@ -23,16 +23,18 @@ _GRACE = 0.01
 class Deadlines:
     """The connect, first-byte and idle timeouts, enforced in turn, and the total timeout, enforced throughout.
 
+    So is `content_within`, the seconds in which the reader has to accept the reply, by setting `content_due` to inf.
     The connection that carries the exchange calls `check`. Once a timeout has expired, `expired` is set.
     """
 
-    __slots__ = ("_is_in_grace", "_limit", "_timeout", "_total_deadline", "_waited", "_waiting_since", "expired",
-                 "is_waiting_on", "loop", "phase")  # fmt: skip
+    __slots__ = ("_is_in_grace", "_limit", "_timeout", "_total_deadline", "_waited", "_waiting_since", "content_due",
+                 "expired", "is_waiting_on", "loop", "phase")  # fmt: skip
 
-    def __init__(self, timeout: Timeout, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, timeout: Timeout, loop: asyncio.AbstractEventLoop, content_within: float = math.inf) -> None:
         self._timeout = timeout
         self.loop = loop
         self._total_deadline = math.inf if timeout.total is None else loop.time() + timeout.total
+        self.content_due = math.inf if content_within == math.inf else loop.time() + content_within
         self._waiting_since: float | None = None
         self._waited = 0.0
         """Seconds waited for content before the reader turned to something else."""
@@ -48,9 +50,10 @@ class Deadlines:
         self._waiting_since = None
         self._waited = 0.0
         connect = self._timeout.connect
-        if self._total_deadline == math.inf:
+        due = min(self._total_deadline, self.content_due)
+        if due == math.inf:
             return connect
-        left = max(0.001, self._total_deadline - self.loop.time())
+        left = max(0.001, due - self.loop.time())
         return left if connect is None else min(connect, left)
 
     def start_sending(self) -> float:
@@ -84,15 +87,18 @@ class Deadlines:
         """Return the error for the timeout that expired, also if the caller noticed it while connecting."""
         if self.expired is not None:
             return self.expired
-        if self.loop.time() >= self._total_deadline:
+        now = self.loop.time()
+        if now >= self._total_deadline:
             return TimedOutError("total", self._timeout.total or 0)
+        if now >= self.content_due:
+            return TimedOutError("deadline", 0, "the reply did not begin before the deadline")
         return TimedOutError(self.phase, self._limit or 0)
 
     def check(self) -> float:
         """Set `expired` if a timeout has expired, otherwise return when to call this again."""
         now = self.loop.time()
         is_overdue = self._limit is not None and self._silence(now) >= self._limit
-        if now >= self._total_deadline or (is_overdue and self._is_in_grace):
+        if now >= min(self._total_deadline, self.content_due) or (is_overdue and self._is_in_grace):
             self.expired = self.error()
         self._is_in_grace = is_overdue
         # If the event loop was busy, data may be waiting in the socket: let it be read before calling it silence.
@@ -101,6 +107,8 @@ class Deadlines:
     def _due(self, now: float) -> float:
         """Return the earliest moment at which a timeout could expire, a wait that begins now included."""
         due = self._total_deadline
+        if self.content_due < due:
+            due = self.content_due
         if self._limit is not None:
             due = min(due, now + self._limit - self._silence(now))
         if self._timeout.idle is not None:
