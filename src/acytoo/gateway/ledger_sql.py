@@ -164,7 +164,7 @@ def _stored(name: str, column: tuple[Any, ...]) -> Sequence[Any]:
         texts = "".join(different)
         is_storable = texts.isascii() and "\0" not in texts and max(map(len, different)) <= _LONGEST_TEXT
     elif name == "is_estimated":  # SQLite's module looks for an adapter of each bool
-        return [*map(int, column)]
+        return [1 if value else 0 for value in column]
     else:
         numbers = [*filter(None, column if name in _TIMES else {*column})]
         # A sum with "not a number" is that too, which is not below the limit.

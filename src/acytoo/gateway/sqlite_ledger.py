@@ -18,7 +18,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -208,8 +207,10 @@ def _add(connection: sqlite3.Connection, values: Sequence[Sequence[Any]]) -> Non
     added = last = 0
     while left := len(values) - added:
         number = min(_TOGETHER, 1 << left.bit_length() - 1)  # a power of two: few statements to prepare
-        some = chain.from_iterable(values[added : added + number])
-        last = connection.execute(_insert(number), [*some]).lastrowid or 0
+        arguments: list[Any] = []
+        for row in values[added : added + number]:
+            arguments += row
+        last = connection.execute(_insert(number), arguments).lastrowid or 0
         added += number
     # These rows have the highest numbers: nobody else writes during the transaction.
     connection.execute(_ADD_TO_DAYS, (last - added,))
