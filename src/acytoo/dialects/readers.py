@@ -307,18 +307,18 @@ def _received(items: Sequence[Item]) -> Received:
     usage: Usage | None = None
     finish: Finish | None = None
     size = 0
-    for item in items:
-        if isinstance(item, str):
+    for item in items:  # whose types are compared, because isinstance takes ten times as long for a struct
+        if type(item) is str:
             size += len(item) if item.isascii() else len(item.encode("utf-8", "surrogatepass"))
-        elif isinstance(item, Usage):
-            usage = item
-        elif isinstance(item, Finish):
-            finish = item
-        elif isinstance(item, Start):
+        elif type(item) is Start:
             pass
-        elif isinstance(item, (Reasoning, Refusal)):
+        elif type(item) is Finish:
+            finish = item
+        elif type(item) is Usage:
+            usage = item
+        elif type(item) is Reasoning or type(item) is Refusal:
             size += len(item.text.encode("utf-8", "surrogatepass"))
-        elif isinstance(item, ToolCall):
+        elif type(item) is ToolCall:
             size += len(item.name) + len(item.arguments.encode("utf-8", "surrogatepass"))
     return Received(usage, finish, size)
 
