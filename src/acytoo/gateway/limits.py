@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from acytoo.errors import RateLimitError
 from acytoo.gateway.config import MOST, Limits
-from acytoo.gateway.counters import Exceeded, Hold, Limit, Plan, Window
+from acytoo.gateway.counters import Exceeded, Limit, Plan, Window
 from acytoo.gateway.ledger import Row
 from acytoo.gateway.prices import NANODOLLARS
 
@@ -85,13 +85,6 @@ def used_by(rows: Sequence[Row]) -> tuple[int, int, int, int]:
     if tokens > MOST or money > MOST:
         tokens, money = min(tokens, MOST), min(money, MOST)
     return 1 if rows else 0, tokens, money, 0
-
-
-def granted(held: Hold | Exceeded) -> Hold:
-    """Return a reservation that was made. Raises RateLimitError if there was no room for it."""
-    if isinstance(held, Exceeded):
-        raise refusal(held)
-    return held
 
 
 def refusal(exceeded: Exceeded) -> RateLimitError:
