@@ -1140,6 +1140,16 @@ STREAMS |= {
     ),
 }
 
+for _error in (
+    {"fault": {"faultstring": "the quota is used up", "detail": {"errorcode": "policies.ratelimit.QuotaViolation"}}},
+    {"type": "about:blank", "title": "the quota is used up", "status": 503},
+    {"exception": "the quota is used up"},
+    {"err": {"message": "the quota is used up"}},
+):
+    STREAMS[f"Apigee and RFC 9457: an error in place of a chunk, {next(iter(_error))}"] = Reported(
+        OPENAI, sse(HI, _error) + DONE, "Hi", error=ServerError, message="the quota is used up"
+    )
+
 _BEGINNINGS = {
     OPENAI: sse(HI),
     ANTHROPIC: events(STARTED, *TEXT_BLOCK),

@@ -108,6 +108,7 @@ _ERROR_EVENT = re.compile(rb"^\s*event: ?error *$", re.MULTILINE)
 NO_MESSAGE = "an error without a message"
 
 MESSAGE_FIELDS = (
+    "faultstring",  # beside a `detail` that is an object
     "msg",
     "message",
     "Message",
@@ -119,8 +120,14 @@ MESSAGE_FIELDS = (
     "error_msg",
     "errmsg",
     "errors",
+    "fault",
+    "exception",
+    "err",
 )
 """Fields that hold an error's message."""
+
+PROBLEM = "title"
+"""The field of a problem (RFC 9457) that says what it is, if there is no `detail`. Replies may have a title too."""
 
 BASE_RESP = "base_resp"
 """The field in which MiniMax reports whether a request succeeded, with HTTP status 200 in any case."""
@@ -134,7 +141,7 @@ _CODES_OF_BASE_RESP = {
 }
 """What a `status_code` is called in OpenAI's API. Source: "Error codes" in MiniMax's documentation."""
 
-_NESTED_FIELDS = ("innererror", "inner_error", "details", "errors", "cause")
+_NESTED_FIELDS = ("innererror", "inner_error", "details", "errors", "cause", "error_description")
 """Fields of an error that may hold more specific errors (Azure, Google, gateways)."""
 
 _VIOLATIONS = ("fieldViolations", "violations")
@@ -152,8 +159,9 @@ def error_details_of(document: Any, depth: int = 0) -> ErrorDetails | None:
 
     Known shapes: `{"error": {"message", "type", "code", "param", "status"}}` (some of them: OpenAI, Anthropic, Gemini),
     `{"error": "…"}` (Ollama), `{"msg"}` (Acytoo servers), `{"message"}`, `{"detail"}` (FastAPI), `{"errors": […]}`
-    (Cloudflare), `{"base_resp": {"status_code", "status_msg"}}` (MiniMax); a list around any. The messages of errors
-    inside the error are part of its message.
+    (Cloudflare), `{"fault": {"faultstring"}}` (Apigee), `{"title", "status"}` (RFC 9457), `{"base_resp":
+    {"status_code", "status_msg"}}` (MiniMax); a list around any. The messages of errors inside the error are part of
+    its message.
     """
     inner: JSONObject | None = None
     while True:
@@ -169,6 +177,8 @@ def error_details_of(document: Any, depth: int = 0) -> ErrorDetails | None:
             for field in MESSAGE_FIELDS:
                 if isinstance(document.get(field), (str, list, dict)) and document[field]:
                     return _details(document[field], document, depth)
+            if isinstance(document.get(PROBLEM), str) and _number_in(document) is not None:
+                return _details(document[PROBLEM], document, depth)
             break
         inner = document = document["error"]
     return None if inner is None else _details(inner or NO_MESSAGE, inner, depth)

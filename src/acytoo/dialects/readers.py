@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import msgspec
 
 from acytoo.dialects.base import Dialect, Reader, not_this_api
-from acytoo.dialects.error_bodies import BASE_RESP, MESSAGE_FIELDS, error_details_of, error_from_event
+from acytoo.dialects.error_bodies import BASE_RESP, MESSAGE_FIELDS, PROBLEM, error_details_of, error_from_event
 from acytoo.dialects.json import UNDECODABLE, closed_json, decoder, end_of_value, is_complete_json
 from acytoo.dialects.lenient import decode_lenient
 from acytoo.dialects.surrogates import SurrogateJoiner, replace_lone_escapes
@@ -356,7 +356,7 @@ def bare_error(record: bytes) -> dict[str, Any] | None:
     return document if error_details_of(document) is not None else None
 
 
-_MAY_BE_ERROR = re.compile(f'"(?:{"|".join((*MESSAGE_FIELDS, BASE_RESP))})"'.encode())
+_MAY_BE_ERROR = re.compile(f'"(?:{"|".join((*MESSAGE_FIELDS, BASE_RESP, PROBLEM))})"'.encode())
 
 
 def _listed_error(body: bytes) -> StatusError | None:
