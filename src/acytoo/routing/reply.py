@@ -197,7 +197,8 @@ class _Search(msgspec.Struct, Generic[T], eq=False):
             except StopAsyncIteration:
                 pass
         except BaseException as error:
-            await self.end_attempt(lease, batches, error, time.monotonic() - started, self._is_late)
+            is_late = self._is_late and isinstance(error, asyncio.CancelledError)
+            await self.end_attempt(lease, batches, error, time.monotonic() - started, is_late)
             raise
         seconds = time.monotonic() - started
         if self.route.hedges:
@@ -212,7 +213,10 @@ class _Search(msgspec.Struct, Generic[T], eq=False):
     async def end_attempt(
         self, lease: Lease, batches: Closable[T] | None, error: BaseException, seconds: float, is_late: bool
     ) -> None:
-        """Note an attempt without a reply, which has failed or was cancelled, and give its place back."""
+        """Note an attempt without a reply, which has failed or was cancelled, and give its place back.
+
+        `is_late`: whether the deadline has ended it.
+        """
         # In this order: a request that waits for the place must not be sent to a target that has failed.
         target = lease.target
         if is_late or isinstance(error, asyncio.CancelledError):
