@@ -109,7 +109,7 @@ def run_cleanly(code: str, *options: str, env: Mapping[str, str] | None = None) 
 
 
 def test_the_example_of_the_contract_runs_unchanged() -> None:
-    assert len(run_cleanly(CONTRACT, "-W", "error").stdout.decode().split()) > 1
+    assert run_cleanly(CONTRACT, "-W", "error").stdout.decode().strip()  # its words are random: it may have only one
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
