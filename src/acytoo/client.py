@@ -27,7 +27,7 @@ from acytoo.dialects.json import UNDECODABLE
 from acytoo.dialects.quotas import Quota
 from acytoo.dialects.services import for_service, service_at, with_service
 from acytoo.dialects.surrogates import replace_lone_escapes, replace_surrogates
-from acytoo.errors import AcytooError, RateLimitError, ServerError, StatusError, UsageError
+from acytoo.errors import AcytooError, RateLimitError, ServerError, StatusError, TimedOutError, UsageError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead
 from acytoo.observation import SAMPLE_SIZE, Observation, Received
 from acytoo.passage import Passage, PassingDocument, PassingStream, RenderedDocument
@@ -323,6 +323,11 @@ def _both(first: OnEnd, second: OnEnd) -> OnEnd:
     return on_end
 
 
+def is_late(error: BaseException) -> bool:
+    """Return whether a reply was given up because it did not begin in time: see `BatchStream.begin_within`."""
+    return isinstance(error, TimedOutError) and error.phase == "deadline"
+
+
 class BatchStream(Stream[T]):
     """A reply as batches, one for each read of the socket."""
 
@@ -414,6 +419,13 @@ class BatchStream(Stream[T]):
         self._reader = dialect.reader(exchange.head)
         return exchange
 
+    def _fail(self, error: AcytooError) -> None:
+        """End with an error. For whoever observes it, a reply that did not begin in time has been cancelled."""
+        if is_late(error):
+            self._end()
+        else:
+            self._end("error", error)
+
     def _end(self, outcome: str = "cancelled", error: AcytooError | None = None) -> None:
         self._request = self._http_request = None
         if self._observation is not None:
@@ -488,9 +500,9 @@ class ReplyStream(BatchStream[list[Item]]):
         except AcytooError as error:
             chunk = b""  # see `redact_error`
             redact_error(error, self._join_texts(), self._client.secrets)
-            self._end("error", error)
+            self._fail(error)
             # The items that are still held back come before the error, which the next step raises.
-            batch = self._reader.flush_truncated() if self._reader is not None else []
+            batch = self._reader.flush_truncated() if self._reader is not None and not is_late(error) else []
             if self._redactor is not None:
                 batch = self._redactor.redact(batch) + self._redactor.flush()
             self._reader = None
@@ -624,7 +636,7 @@ class PassedReply(BatchStream[bytes]):
             chunk = b""
             passage = self._passage
             redact_error(error, passage.text if passage is not None else b"", self._client.secrets)
-            self._end("error", error)
+            self._fail(error)
             self._error = self._passage = passage = None  # its traceback holds this frame, which holds them
             raise error from error.__cause__
         except BaseException:

@@ -15,7 +15,7 @@ from acytoo import dialects
 from acytoo.dialects import Dialect
 from acytoo.gateway.call import GatewayCall
 from acytoo.server.auth import BURST, MAX_WAITING
-from acytoo.testing import FakeEndpoint, reply
+from acytoo.testing import FakeEndpoint, reply, silent
 from acytoo.testing.hostile.site import example
 from acytoo.testing.script.responses import status
 from acytoo.types import Finish, Start, Usage
@@ -106,6 +106,20 @@ async def test_a_reply_that_is_cut_after_its_status_is_counted_as_an_error(tmp_p
     assert value(series, "acytoo_errors_total", dialect="openai", model="fast", error="TruncatedError") == 1
     assert value(series, "acytoo_attempts_total", **TARGET, outcome="TruncatedError") == 1
     assert value(series, "acytoo_estimated_attempts_total", **TARGET) == 1
+
+
+@pytest.mark.parametrize("balance", ["false", "true"])
+@pytest.mark.parametrize("path", [CHAT, "/v1/messages"])
+async def test_an_attempt_that_the_deadline_ends_is_counted_as_cancelled(
+    tmp_path: Path, balance: str, path: str
+) -> None:
+    models = f"{FAST}deadline = 0.3\nbalance = {balance}\n"
+    async with FakeEndpoint(dialects.OpenAI(), silent()) as fake, served(tmp_path, fake.url, models) as server:
+        response = await server.post(path, {**HELLO, "max_tokens": 9, "stream": True})
+        series = await scrape(server)
+    assert response.status == 504
+    assert value(series, "acytoo_attempts_total", **TARGET, outcome="cancelled") == 1
+    assert value(series, "acytoo_attempts_total", **TARGET, outcome="TimedOutError") is None
 
 
 async def test_a_client_that_leaves_before_the_answer_is_counted_as_499(tmp_path: Path) -> None:

@@ -281,14 +281,16 @@ def chunk_of(delta: dict[str, Any], finish: str | None = None) -> bytes:
 
 
 @asynccontextmanager
-async def raw_upstream(answer: Callable[[asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[str]:
+async def raw_upstream(
+    answer: Callable[[asyncio.StreamWriter], Awaitable[None]], head: bytes = HEAD
+) -> AsyncIterator[str]:
     """Run a server that begins a stream for each request and lets `answer` write the rest. Yield its URL."""
 
     serving: list[asyncio.Task[None]] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(HEAD)
+        writer.write(head)
         with suppress(ConnectionError):
             await answer(writer)
         writer.close()
@@ -761,3 +763,43 @@ async def test_the_deadline_holds_for_a_target_that_asks_the_route_itself() -> N
     assert task is not None
     assert task.cancelling() == 0
     assert route.targets[0].in_flight == 0
+
+
+async def test_a_reply_whose_content_is_still_held_back_at_the_deadline_has_not_begun() -> None:
+    is_over = asyncio.Event()
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(b'{"a')  # which may become the document of an error
+        await is_over.wait()
+
+    async with raw_upstream(answer, b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n") as url:
+        target = Target(acytoo.Acytoo(url), name="t1")
+        error = await error_of(Route(target, deadline=0.3))
+        is_over.set()
+        assert str(error) == "no reply began within 0.3 s: t1"
+        assert [(attempt.target, attempt.outcome) for attempt in error.attempts] == [("t1", "cancelled")]
+        assert (target.in_flight, target.failures_in_a_row) == (0, 1)
+
+
+@in_skipping_loop
+async def test_no_reply_begins_that_the_deadline_has_cut() -> None:
+    upstream: asyncio.Future[asyncio.StreamWriter] = asyncio.get_running_loop().create_future()
+    is_over = asyncio.Event()
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        upstream.set_result(writer)
+        await is_over.wait()
+
+    async with raw_upstream(answer) as url:
+        target = Target(Plain(url, timeout=Timeout(None, None, None)), name="t1")
+        asking = asyncio.ensure_future(error_of(Route(target, deadline=1000)))
+        writer = await upstream
+        for _ in range(100):  # until the head has been read
+            await asyncio.sleep(0)
+        writer.write(chunk_of({"content": "one "}))  # is received in the turn of the event loop in which time is over
+        skip(1000)
+        error = await asking
+        is_over.set()
+    assert str(error) == "no reply began within 1000 s: t1"
+    assert [(attempt.target, attempt.outcome) for attempt in error.attempts] == [("t1", "cancelled")]
+    assert (target.in_flight, target.failures_in_a_row) == (0, 1)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeAlias, Typ
 import msgspec
 
 from acytoo.base_provider import OpenReply, ReplyOpener
-from acytoo.client import BatchStream, Stream
+from acytoo.client import BatchStream, Stream, is_late
 from acytoo.errors import AcytooError, ServerError, TimedOutError
 from acytoo.routing.policy import BusyError, is_failure_of_target, verdict, wait_of
 from acytoo.routing.target import Lease, Target, Waiter, log_failure
@@ -68,11 +68,11 @@ async def open_reply(
             except StopAsyncIteration:
                 pass
             except BaseException as error:
-                is_late = stream is not None and isinstance(error, TimedOutError) and error.phase == "deadline"
+                has_expired = stream is not None and is_late(error)
                 stream = None
                 search = _Search(route, request, opener, session, started, sent=1)
-                await search.end_attempt(Lease(target), source, error, time.monotonic() - started, is_late)
-                if is_late:
+                await search.end_attempt(Lease(target), source, error, time.monotonic() - started, has_expired)
+                if has_expired:
                     raise search.deadline_error() from None
                 if not search.may_repeat(error):
                     raise

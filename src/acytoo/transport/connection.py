@@ -254,7 +254,9 @@ class HTTPConnection(asyncio.BufferedProtocol):
         if self._deadlines is None:
             return
         due = self._deadlines.check()
-        if self._deadlines.expired is not None:
+        if (expired := self._deadlines.expired) is not None:
+            if expired.phase == "deadline" and not self.parser.is_complete:
+                self.parser.pieces.clear()  # else a reply could begin with these that is cut after them
             self.fail(TimeoutError())
         elif due < math.inf:
             self._set_timer(due)
