@@ -194,7 +194,7 @@ class Client(msgspec.Struct, frozen=True, dict=True):
                     await observation.begin()
                 else:
                     started = time.monotonic()
-                    await observation.begin()
+                    await observation.begin(http_request.content_within)
                     http_request.content_within -= time.monotonic() - started
                 observation.has_begun = True
             try:

@@ -7,6 +7,7 @@ kept, and the length of the rest is estimated from that if the server reports no
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -65,8 +66,11 @@ class Observation:
         self.error: AcytooError | None = None
         self.received = _NOTHING
 
-    async def begin(self) -> None:
-        """Prepare for the request, which is not sent if this raises an AcytooError."""
+    async def begin(self, within: float = math.inf) -> None:
+        """Prepare for the request, which is not sent if this raises an AcytooError.
+
+        Raises TimedOutError (phase "deadline") if that takes longer than `within` seconds.
+        """
 
     def note_content(self) -> None:
         """Note the time of the first content."""

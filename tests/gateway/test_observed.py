@@ -122,6 +122,42 @@ async def test_an_attempt_that_the_deadline_ends_is_counted_as_cancelled(
     assert value(series, "acytoo_attempts_total", **TARGET, outcome="TimedOutError") is None
 
 
+@pytest.mark.parametrize("balance", ["false", "true"])
+async def test_nothing_is_sent_if_an_upstreams_limits_cannot_be_checked_before_the_deadline(
+    tmp_path: Path, balance: str
+) -> None:
+    connected: list[asyncio.StreamWriter] = []
+
+    async def be_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.append(writer)
+        await reader.read()
+
+    redis = await asyncio.start_server(be_silent, "127.0.0.1", 0)
+    async with FakeEndpoint(dialects.OpenAI(), ANSWER) as fake:
+        config = f"""
+            [upstreams.limited]
+            provider = "compatible"
+            url = "{fake.url}"
+            concurrent = 5
+            [models.fast]
+            targets = ["limited/m1"]
+            deadline = 0.3
+            balance = {balance}
+            [storage]
+            counters = "redis://127.0.0.1:{redis.sockets[0].getsockname()[1]}"
+            ledger = "none"
+        """
+        async with served(tmp_path, fake.url, config) as server:
+            response = await server.post(CHAT, HELLO)
+            series = await scrape(server)
+            redis.close()
+            for writer in connected:
+                writer.close()
+        assert fake.requests == []
+    assert response.status == 504
+    assert value(series, "acytoo_attempts_total", upstream="limited", target="limited/m1", outcome="cancelled") is None
+
+
 async def test_a_client_that_leaves_before_the_answer_is_counted_as_499(tmp_path: Path) -> None:
     async with FakeEndpoint(dialects.OpenAI(), ANSWER.stall(after=0)) as fake:
         async with served(tmp_path, fake.url, FAST) as server:

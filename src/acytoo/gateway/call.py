@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import math
 import re
 import time
 from typing import TYPE_CHECKING
@@ -18,7 +19,14 @@ import msgspec
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.dialects.base import Dialect, ParsedRequest
 from acytoo.dialects.server_side import new_id
-from acytoo.errors import AuthenticationError, NotFoundError, RequestError, ServerError, StatusError
+from acytoo.errors import (
+    AuthenticationError,
+    NotFoundError,
+    RequestError,
+    ServerError,
+    StatusError,
+    TimedOutError,
+)
 from acytoo.gateway.accounting import estimate_input, estimate_output, outcome_of, tokens_of
 from acytoo.gateway.cache import is_deterministic, key_of
 from acytoo.gateway.counters import Claims, Exceeded, Hold
@@ -339,8 +347,8 @@ class GatewayAttempt(Observation):
         self.offer = call.setup.offer(leaf, wanted.model or leaf.model, call.quarter)
         self.hold: Hold | None = None
 
-    async def begin(self) -> None:
-        """Reserve a place in the limits of the upstream. Raises AcytooError if there is none."""
+    async def begin(self, within: float = math.inf) -> None:
+        """Reserve a place in the limits of the upstream. Raises AcytooError if there is none, or not in time."""
         call, plan = self.call, self.leaf.plan
         try:
             rates = self.offer.rates
@@ -353,13 +361,21 @@ class GatewayAttempt(Observation):
                     tokens = incoming + outgoing
                     money = rates.cost(incoming, outgoing) if rates is not None else 0
                 counters, amounts = call.counters, amounts_of(tokens, money)
-                held = counters.reserve_now(plan, amounts) or await counters.reserve(Claims(plan, amounts))
+                held = counters.reserve_now(plan, amounts) or await self._reserved(Claims(plan, amounts), within)
                 if isinstance(held, Exceeded):
                     raise refusal(held)
                 self.hold = held
         except StatusError as error:  # must not close the upstream to requests for which there is a place
             error.is_local = True
             raise
+
+    async def _reserved(self, claims: Claims, within: float) -> Hold | Exceeded:
+        """Return what the counters reserve in that time."""
+        try:
+            async with asyncio.timeout(None if within == math.inf else within):
+                return await self.call.counters.reserve(claims)
+        except TimeoutError:
+            raise TimedOutError("deadline", 0, "the limits were not checked before the deadline") from None
 
     def _unpriced(self) -> AuthenticationError:
         """Return the error for a target of unknown price, where a budget needs it."""
