@@ -144,6 +144,7 @@ STREAMS = {
     "kyutai-labs/unmute#80: the first content is null": Reported(
         OPENAI, sse(chunk(role="assistant", content=None), HI, STOP) + DONE, "Hi"
     ),
+    "[done] in lower case": Reported(OPENAI, sse(HI, STOP) + b"data: [done]\n\n", "Hi"),
     "darshi1337/apogee#139: no blank line after [DONE]": Reported(OPENAI, sse(HI, STOP) + b"data: [DONE]", "Hi"),
     "open-webui/open-webui#16377: stop beside the reasoning, before the content": Reported(
         OPENAI, sse(chunk("stop", reasoning_content="hm"), HI, STOP) + DONE, "Hi", reasoning="hm"
@@ -1145,6 +1146,8 @@ for _error in (
     {"type": "about:blank", "title": "the quota is used up", "status": 503},
     {"exception": "the quota is used up"},
     {"err": {"message": "the quota is used up"}},
+    {"status": "failed", "reason": "the quota is used up"},
+    {"success": False, "reason": "the quota is used up"},
 ):
     STREAMS[f"Apigee and RFC 9457: an error in place of a chunk, {next(iter(_error))}"] = Reported(
         OPENAI, sse(HI, _error) + DONE, "Hi", error=ServerError, message="the quota is used up"

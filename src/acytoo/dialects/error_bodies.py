@@ -126,6 +126,11 @@ MESSAGE_FIELDS = (
 )
 """Fields that hold an error's message."""
 
+OUTCOMES = ("status", "success")
+"""Fields that may report a failure without a message."""
+
+_FAILURES = ("failed", "failure", "error")
+
 PROBLEM = "title"
 """The field of a problem (RFC 9457) that says what it is, if there is no `detail`. Replies may have a title too."""
 
@@ -160,8 +165,8 @@ def error_details_of(document: Any, depth: int = 0) -> ErrorDetails | None:
     Known shapes: `{"error": {"message", "type", "code", "param", "status"}}` (some of them: OpenAI, Anthropic, Gemini),
     `{"error": "…"}` (Ollama), `{"msg"}` (Acytoo servers), `{"message"}`, `{"detail"}` (FastAPI), `{"errors": […]}`
     (Cloudflare), `{"fault": {"faultstring"}}` (Apigee), `{"title", "status"}` (RFC 9457), `{"base_resp":
-    {"status_code", "status_msg"}}` (MiniMax); a list around any. The messages of errors inside the error are part of
-    its message.
+    {"status_code", "status_msg"}}` (MiniMax), `{"status": "failed", "reason"}`, `{"success": false}`; a list around
+    any. The messages of errors inside the error are part of its message.
     """
     inner: JSONObject | None = None
     while True:
@@ -179,6 +184,8 @@ def error_details_of(document: Any, depth: int = 0) -> ErrorDetails | None:
                     return _details(document[field], document, depth)
             if isinstance(document.get(PROBLEM), str) and _number_in(document) is not None:
                 return _details(document[PROBLEM], document, depth)
+            if document.get("status") in _FAILURES or document.get("success") is False:
+                return _details(text_or_empty(document.get("reason")) or NO_MESSAGE, document, depth)
             break
         inner = document = document["error"]
     return None if inner is None else _details(inner or NO_MESSAGE, inner, depth)

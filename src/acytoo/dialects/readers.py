@@ -11,7 +11,14 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import msgspec
 
 from acytoo.dialects.base import Dialect, Reader, not_this_api
-from acytoo.dialects.error_bodies import BASE_RESP, MESSAGE_FIELDS, PROBLEM, error_details_of, error_from_event
+from acytoo.dialects.error_bodies import (
+    BASE_RESP,
+    MESSAGE_FIELDS,
+    OUTCOMES,
+    PROBLEM,
+    error_details_of,
+    error_from_event,
+)
 from acytoo.dialects.json import UNDECODABLE, closed_json, decoder, end_of_value, is_complete_json
 from acytoo.dialects.lenient import decode_lenient
 from acytoo.dialects.surrogates import SurrogateJoiner, replace_lone_escapes
@@ -356,7 +363,7 @@ def bare_error(record: bytes) -> dict[str, Any] | None:
     return document if error_details_of(document) is not None else None
 
 
-_MAY_BE_ERROR = re.compile(f'"(?:{"|".join((*MESSAGE_FIELDS, BASE_RESP, PROBLEM))})"'.encode())
+_MAY_BE_ERROR = re.compile(f'"(?:{"|".join((*MESSAGE_FIELDS, BASE_RESP, PROBLEM, *OUTCOMES))})"'.encode())
 
 
 def _listed_error(body: bytes) -> StatusError | None:
@@ -374,7 +381,7 @@ def unframed(record: bytes) -> bytes:
     record = record.strip()
     while record.startswith(b"data:"):
         record = record[5:].lstrip()
-    record = _DONE if record == b'"[DONE]"' else record
+    record = _DONE if record.strip(b'"').upper() == _DONE else record
     return b"" if record[:1] == b":" or record == b"null" else record
 
 
