@@ -667,8 +667,8 @@ def _decode_reasoning(block: JSONObject, kind: str, where: str) -> list[Reasonin
 
 def _decode_call(block: JSONObject, where: str) -> ToolCallDict:
     arguments = arguments_object(given) if isinstance(given := block.get("input"), str | None) else None
-    arguments_json = msgspec.json.encode(require(block, "input", dict, where) if arguments is None else arguments)
-    function = {"name": require(block, "name", str, where), "arguments": arguments_json.decode()}
+    encoded = msgspec.json.encode(require(block, "input", dict, where) if arguments is None else arguments)
+    function = {"name": require(block, "name", str, where), "arguments": encoded.decode()}
     call = {"id": require(block, "id", str, where), "type": "function", "function": function, **_part_fields(block)}
     if isinstance(block.get("extra_content"), dict) and signature_of(block):
         call["extra_content"] = block["extra_content"]

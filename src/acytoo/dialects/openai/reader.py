@@ -692,7 +692,7 @@ class StreamReader(RecordReader):
         calls = self._take_calls(delta)
         for call in calls:
             items += self._decode_call(call, siblings)
-        if delta.function_call and not calls:
+        if delta.function_call and not _is_repeated(delta.function_call, calls):
             call_id = new_id("call_") if delta.function_call.name else None  # it never has one
             items += self._decode_call(_ToolCall(id=call_id, function=delta.function_call))
 
@@ -705,7 +705,9 @@ class StreamReader(RecordReader):
         """
         calls = self._take_calls(message)
         if message.function_call is not None:
-            calls, message.function_call = calls or [_ToolCall(function=message.function_call)], None
+            if not _is_repeated(message.function_call, calls):
+                calls = [*calls, _ToolCall(function=message.function_call)]
+            message.function_call = None
         parts: list[Item] = []
         if self._own is not None:  # what the message has is complete
             self._own.forget(message)
@@ -893,6 +895,12 @@ def read_document(name: str, body: bytes) -> list[Item]:
         else "neither content nor finish_reason"
     )
     raise TruncatedError(f"the reply has {what}")
+
+
+def _is_repeated(function: _Function, calls: list[_ToolCall]) -> bool:
+    """Return whether a deprecated `function_call` repeats one of the calls beside it, as some servers send both."""
+    named = (function.name or "", function.arguments)
+    return any((call.function.name or "", call.function.arguments) == named for call in calls if call.function)
 
 
 def _own_fields(piece: _ToolCall) -> tuple[JSONObject, tuple[str, str] | None]:
