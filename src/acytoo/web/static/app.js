@@ -315,7 +315,7 @@ function forget(id) {
 }
 
 // Draw the list again, and let other tabs do the same with it and the conversation.
-function changed(id = current.id) {
+function changed(id = current?.id) {
   tabs.postMessage({ conversation: id });
   return drawConversations();
 }
