@@ -716,6 +716,25 @@ async def test_a_failed_attempt_leaves_no_cycle_of_references() -> None:
             gc.enable()
 
 
+@pytest.mark.parametrize("has_head", [False, True])
+@pytest.mark.parametrize(("deadline", "first_byte"), [(0.1, None), (1000, 0.1)])
+async def test_no_error_of_a_timeout_waits_for_the_garbage_collector(
+    has_head: bool, deadline: float, first_byte: float | None
+) -> None:
+    script = ONE.stall(after=0) if has_head else silent()
+    async with endpoints(script, deadline=deadline, attempts=1) as (route, fakes):
+        gc.collect()
+        known = [one for one in gc.get_objects() if isinstance(one, TimedOutError)]
+        gc.disable()
+        try:
+            with suppress(TimedOutError):
+                await text_of(route, timeout=Timeout(None, first_byte, None))
+            assert len(fakes[0].requests) == 1
+            assert [one for one in gc.get_objects() if isinstance(one, TimedOutError)] == known
+        finally:
+            gc.enable()
+
+
 def test_a_route_does_not_keep_the_event_loops_alive_that_used_it() -> None:
     kept = []
 

@@ -130,9 +130,10 @@ class Exchange:
         self.close()
 
     def _body_error(self, cause: Exception) -> AcytooError:
-        error = self.deadlines.expired or TruncatedError(
-            f"the connection was lost before the reply was complete ({describe(cause)})"
-        )
+        if self.deadlines.expired is not None:
+            error: AcytooError = self.deadlines.take_error()
+        else:
+            error = TruncatedError(f"the connection was lost before the reply was complete ({describe(cause)})")
         error.__cause__ = cause
         return error
 

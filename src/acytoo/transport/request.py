@@ -83,7 +83,7 @@ async def _request(
         connection.enforce(deadlines)
         head = await _head(connection, url, deadlines, is_pooled=is_pooled)
         if deadlines.expired:  # the head arrived in the same turn of the event loop in which its time ran out
-            raise deadlines.expired
+            raise deadlines.take_error()
         if head is not None and head.status == 407 and proxy is not None and not proxy.is_socks:
             raise proxy_refused(proxy, 407, connection.parser.reason)
     except BaseException:
@@ -153,7 +153,7 @@ async def _head(connection: HTTPConnection, url: str, deadlines: Deadlines, *, i
         if error is None:
             await connection.wait()
         elif deadlines.expired is not None:
-            raise deadlines.expired
+            raise deadlines.take_error()
         elif isinstance(error, HTTPError):
             raise ProtocolError(f"{address_of(url).origin} does not answer in HTTP: {describe(error)}") from error
         elif is_pooled and not parser.has_begun:

@@ -94,6 +94,14 @@ class Deadlines:
             return TimedOutError("deadline", 0, "the reply did not begin before the deadline")
         return TimedOutError(self.phase, self._limit or 0)
 
+    def take_error(self) -> TimedOutError:
+        """Return the error of `error` and forget it.
+
+        The frames in its traceback refer to this object: such a cycle would keep the request in memory.
+        """
+        error, self.expired = self.error(), None
+        return error
+
     def check(self) -> float:
         """Set `expired` if a timeout has expired, otherwise return when to call this again."""
         now = self.loop.time()
