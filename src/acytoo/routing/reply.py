@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-Deliver: TypeAlias = Callable[[Closable[T], Stream[T], list[Attempt], T | None], R]
-"""Gets what the opener returned, the reply, the attempts, and what was read of the reply to see that it begins."""
+Deliver: TypeAlias = Callable[[Closable[T], Stream[T], Lease, T | None], R]
+"""Gets what the opener returned, the reply, its place, and what was read of the reply to see that it begins."""
 
 _LOG = logging.getLogger("acytoo.routing")
 
@@ -77,15 +77,15 @@ async def open_reply(
                 if not search.may_repeat(error):
                     raise
                 source = None
-            if source is not None and stream is not None:
-                attempts = [Attempt(target.name, "answered", time.monotonic() - started)]
-                stream.accept(Lease(target, attempts).end)
-                return deliver(source, stream, attempts, first)
+            if stream is not None:
+                lease = Lease(target, time.monotonic() - started)
+                stream.accept(lease.end)
+                return deliver(stream, stream, lease, first)
         search = search or _Search(route, request, opener, session, started, sent=source is not None)
-        lease = Lease(target) if source is not None else None
-        source, stream, attempts, first = await search.begun(lease, source)
+        taken = Lease(target) if source is not None else None
+        source, stream, lease, first = await search.begun(taken, source)
         search.close()
-        return deliver(source, stream, attempts, first)
+        return deliver(source, stream, lease, first)
     except BaseException as error:
         if isinstance(error, AcytooError):
             error.attempts = tuple(search.attempts) if search is not None else ()
@@ -96,10 +96,10 @@ async def open_reply(
         raise
 
 
-def hold_first(source: Closable[T], stream: Stream[T], attempts: list[Attempt], first: T | None) -> OpenReply[T]:
+def hold_first(source: Closable[T], stream: Stream[T], lease: Lease, first: T | None) -> OpenReply[T]:
     """Return a reply whose first step returns what was read of it."""
     stream.hold(first)
-    return OpenReply(source, stream, attempts)
+    return OpenReply(source, stream, lease.attempts)
 
 
 class _Begun(NamedTuple, Generic[T]):
@@ -107,7 +107,7 @@ class _Begun(NamedTuple, Generic[T]):
 
     source: Closable[T]
     stream: Stream[T]
-    attempts: list[Attempt]
+    lease: Lease
     first: T | None
 
 
@@ -165,7 +165,7 @@ class _Search(msgspec.Struct, Generic[T], eq=False):
                     delay = self.route.hedge_after if self.route.hedges else None
                     try:
                         begun = await (self._ask(lease, source) if delay is None else self._hedged(lease, delay))
-                        begun.attempts[:0] = self.attempts
+                        begun.lease.earlier = self.attempts
                         return begun
                     except AcytooError as error:
                         if self._is_late or not self.may_repeat(error):
@@ -179,13 +179,14 @@ class _Search(msgspec.Struct, Generic[T], eq=False):
     async def _ask(self, lease: Lease, source: Closable[T] | None = None) -> _Begun[T]:
         """Send the request to one target. Return its reply once that has begun, else give the place back."""
         started, target = time.monotonic(), lease.target
-        batches, attempts = source, list[Attempt]()
+        batches = source
         first: Any = None
         try:
             if target.is_route:
                 asked = target.request_for(self.request)
                 opened = await target.provider.open_reply(asked, self.opener, self.session)
-                source, batches, attempts = opened.source, opened.batches, _attempts_of(target, opened.attempts)
+                source, batches = opened.source, opened.batches
+                lease.inner = _attempts_of(target, opened.attempts)
             elif source is None:
                 source = self.opener(target.provider, target.request_for(self.request))
             batches = batches or source
@@ -206,9 +207,9 @@ class _Search(msgspec.Struct, Generic[T], eq=False):
         if lease.is_trial:
             target.begun(lease)
         stream = batches if isinstance(batches, Stream) else _OtherStream(batches)
-        lease.attempts = attempts = attempts or [Attempt(target.name, "answered", seconds)]
+        lease.seconds = seconds
         stream.accept(lease.end)
-        return _Begun(source, stream, attempts, first)
+        return _Begun(source, stream, lease, first)
 
     async def end_attempt(
         self, lease: Lease, batches: Closable[T] | None, error: BaseException, seconds: float, is_late: bool
@@ -445,12 +446,12 @@ class RoutedReply(msgspec.Struct, eq=False):
         return open_reply(self._route, request, self._opener, self._begin, self._session)
 
     def _begin(
-        self, _: Closable[list[Item]], stream: Stream[list[Item]], attempts: list[Attempt], first: list[Item] | None
+        self, _: Closable[list[Item]], stream: Stream[list[Item]], lease: Lease, first: list[Item] | None
     ) -> list[Item]:
         self._batches = stream
         if self._texts_only:
             return first or []
-        return [Attempts(attempts), *(first or ())]
+        return [Attempts(lease.attempts), *(first or ())]
 
     def forward(self, deliver: Callable[[list[Item]], bool]) -> Awaitable[None]:
         """Call `deliver` with the batches that arrive, as BatchStream.forward does."""

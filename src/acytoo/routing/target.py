@@ -48,10 +48,19 @@ class Lease(msgspec.Struct, eq=False):
     """
 
     target: Target
-    attempts: Sequence[Attempt] = ()
-    """Those of the reply to the request, once it has begun."""
+    seconds: float = 0.0
+    """The time until the reply to the request began."""
+    earlier: Sequence[Attempt] = ()
+    """The attempts at other targets."""
+    inner: Sequence[Attempt] = ()
+    """The attempts of a target that is a route."""
     is_trial: bool = False
     is_released: bool = False
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """The attempts of the request, once its reply has begun. Few callers look at them."""
+        return [*self.earlier, *(self.inner or [Attempt(self.target.name, "answered", self.seconds)])]
 
     def end(self, outcome: str, error: AcytooError | None) -> None:
         """Note the end of a reply that has begun, and give the place back: an OnEnd, called once."""
