@@ -431,8 +431,9 @@ def decode_completion_request(body: JSONObject) -> JSONObject:
 
 def _with_content(message: JSONObject) -> JSONObject:
     """Return a tool's result or a turn that has no content with an empty one: a tool may return nothing."""
-    is_empty_turn = message.get("role") == "assistant" and not (message.get("tool_calls") or message.get("refusal"))
-    return {**message, "content": ""} if is_empty_turn or message.get("role") == "tool" else message
+    is_empty = not any(message.get(name) for name in ("tool_calls", "refusal", "audio"))
+    is_turn = message.get("role") == "assistant"
+    return {**message, "content": ""} if (is_turn and is_empty) or message.get("role") == "tool" else message
 
 
 def _decode_message(message: Any) -> Any:
