@@ -72,6 +72,7 @@ class KeySet:
 
     def find(self, presented: Sequence[Secret]) -> Key | None:
         """Return the key that a request presents, also an expired one, or None."""
+        # Looked up by the hash of what is presented, so the time that it takes shows nothing about a key.
         for secret in presented:
             if (key := self._keys.get(_known_hash(secret.reveal()))) is not None:
                 return key
