@@ -20,6 +20,7 @@ from acytoo.errors import AcytooError, RequestError
 from acytoo.http import Endpoint, ResponseHead, ServerRequest
 from acytoo.messages import check_messages, check_options
 from acytoo.types import Finish, Item, Logprobs, OpaquePart, Reasoning, Refusal, Request, Start, ToolCall, collect
+from acytoo.wire.sse import sse
 from tests.dialects.strategies import document_type, request_for, to_server_request
 
 SIZE = 20
@@ -357,5 +358,20 @@ def test_collecting_a_reply(name: str) -> None:
     def make(size: int) -> Callable[[], object]:
         items = items_of(name, size)
         return lambda: collect(items).items()
+
+    assert_linear(make)
+
+
+# Events of which only the names have the types.
+
+
+@pytest.mark.parametrize("name", ["openai-responses", "anthropic"])
+def test_reading_events_without_types(name: str) -> None:
+    event = {"openai-responses": "response.in_progress", "anthropic": "message_delta"}[name]
+
+    def make(size: int) -> Callable[[], object]:
+        chunk = b"".join([sse(b'{"a": %d}' % number, event) for number in range(size)])
+        reader = dialects.by_name(name).reader(ResponseHead(200, {"content-type": "text/event-stream"}))
+        return lambda: reader.feed(chunk)
 
     assert_linear(make)

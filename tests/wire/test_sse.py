@@ -278,3 +278,11 @@ def test_the_name_of_a_last_event_is_known_after_the_end() -> None:
     assert decoder.feed(b"event: x\ndata: a") == []
     assert decoder.close() == [b"a"]
     assert decoder.name_of(b"a") == b"x"
+
+
+def test_an_event_without_a_name_does_not_have_that_of_an_earlier_one_with_its_data() -> None:
+    decoder = SSEDecoder()
+    assert decoder.feed(b"event: x\ndata: a\n\n") == [b"a"]
+    assert decoder.name_of(b"a") == b"x"
+    assert decoder.feed(b"data: a\n\n") == [b"a"]
+    assert decoder.name_of(b"a") == b""

@@ -25,10 +25,11 @@ _BOM = b"\xef\xbb\xbf"
 class SSEDecoder:
     """An incremental decoder: it returns the data of each event that a chunk completes."""
 
-    __slots__ = ("_blocks", "_buffer", "_skip_lf", "_started")
+    __slots__ = ("_blocks", "_buffer", "_names", "_skip_lf", "_started")
 
     def __init__(self) -> None:
-        self._blocks = b""  # the last complete events, if one may have a name
+        self._blocks = b""  # the events of the last chunk, until someone asks for a name
+        self._names: dict[bytes, bytes] = {}  # of these events, by their data, from then on
         self._buffer = bytearray()
         self._skip_lf = False
         self._started = False
@@ -43,6 +44,7 @@ class SSEDecoder:
         if (self._buffer or not self._started) and not (chunk := self._complete(chunk)):
             return []
         if chunk.find(b"\n") == len(chunk) - 2 and chunk[-1:] == b"\n" and chunk[:6] == b"data: ":
+            self._blocks = _UNNAMED
             return [chunk[6:-2]]  # a single event, the most frequent case
         end = chunk.rfind(b"\n\n")
         rest = chunk[end + 2 :] if end >= 0 else chunk
@@ -56,11 +58,9 @@ class SSEDecoder:
 
     def name_of(self, data: bytes) -> bytes:
         """Return the name of the event of the last chunk that has this data in one line, b"" for none."""
-        for block in self._blocks.split(b"\n\n") if data else ():
-            lines = block.split(b"\n")
-            if any(line.startswith(b"data:") and line[5:].strip() == data for line in lines):
-                return next((line[6:].strip() for line in lines if line.startswith(b"event:")), b"")
-        return b""
+        if self._blocks:  # once for all events of a chunk, or the time would grow with the square of their number
+            self._names, self._blocks = _names_in(self._blocks), b""
+        return self._names.get(data, b"")
 
     @property
     def is_between_events(self) -> bool:
@@ -105,6 +105,22 @@ class SSEDecoder:
         if chunk[-1:] == b"\r":
             self._skip_lf = True
         return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+_UNNAMED = b"data:"
+"""An event without a name."""
+
+
+def _names_in(blocks: bytes) -> dict[bytes, bytes]:
+    """Return the names of events by each line of their data that is not empty."""
+    names: dict[bytes, bytes] = {}
+    for block in blocks.split(b"\n\n"):
+        lines = block.split(b"\n")
+        name = next((line[6:].strip() for line in lines if line.startswith(b"event:")), b"")
+        for line in lines:
+            if line.startswith(b"data:") and (data := line[5:].strip()):
+                names.setdefault(data, name)
+    return names
 
 
 def _records(blocks: bytes) -> list[bytes]:
