@@ -23,8 +23,8 @@ _GRACE = 0.01
 class Deadlines:
     """The connect, first-byte and idle timeouts, enforced in turn, and the total timeout, enforced throughout.
 
-    So is `content_within`, the seconds in which the reader has to accept the reply, by setting `content_due` to inf.
-    The connection that carries the exchange calls `check`. Once a timeout has expired, `expired` is set.
+    `content_within`: the seconds in which the reader has to accept the reply, by setting `content_due` to inf. The
+    connection that carries the exchange calls `check`. Once a timeout has expired, `expired` is set.
     """
 
     __slots__ = ("_is_in_grace", "_limit", "_timeout", "_total_deadline", "_waited", "_waiting_since", "content_due",
