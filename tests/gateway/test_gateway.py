@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from acytoo.dialects import Anthropic, OpenAI
+from acytoo.dialects import ALL, Anthropic, Dialect, OpenAI
 from acytoo.dialects.openai import Variations
 from acytoo.errors import AuthenticationError, NotFoundError, RateLimitError
 from acytoo.gateway.gateway import Gateway
@@ -20,6 +20,7 @@ from acytoo.providers.anthropic import Anthropic as AnthropicProvider
 from acytoo.providers.openai import OpenAI as OpenAIProvider
 from acytoo.server.run import start
 from acytoo.testing import FakeEndpoint, reply
+from acytoo.testing.hostile.site import example
 from acytoo.types import Finish, Usage
 from tests.gateway.served import served
 
@@ -99,6 +100,22 @@ async def test_a_key_is_presented_as_each_dialect_does_it(tmp_path: Path) -> Non
         with pytest.raises(AuthenticationError):
             await AnthropicProvider(url=url, key="sk-other").create_async("fast", HELLO, max_tokens=9)
         assert [(row.group["key"], row.attempts) for row in await usage(running, "key")] == [("ci", 1)]
+
+
+@pytest.mark.parametrize("dialect", ALL, ids=lambda dialect: dialect.name)
+async def test_the_admin_key_may_ask_no_model_and_the_error_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dialect: Dialect
+) -> None:
+    monkeypatch.setenv("TEST_ADMIN_KEY", "sk-the-admin-key")
+    path, fields = example(dialect, stream=False)
+    admin = "authorization: Bearer sk-the-admin-key\r\n"
+    server = 'admin_key = "env:TEST_ADMIN_KEY"'
+    async with FakeEndpoint(OpenAI(), reply("Hi")) as fake, served(tmp_path, fake.url, server=server) as running:
+        for asked in (path, *dialect.count_routes):
+            response = await running.post(asked.replace("{model}", "up/m"), fields, admin)
+            assert response.status == 403
+            assert b"the admin key may not ask models: use another key" in response.body
+    assert not fake.requests
 
 
 async def test_a_disabled_key_is_refused_and_says_why(tmp_path: Path) -> None:

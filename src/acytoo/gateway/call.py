@@ -65,7 +65,7 @@ class Admin:
     """Whoever presents the admin key: may read everything and ask for no model."""
 
     name = "admin"
-    max_body = 0
+    max_body = None
 
     def allows(self, model: str) -> bool:
         """Return False."""
