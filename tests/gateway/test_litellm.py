@@ -192,6 +192,52 @@ def test_fallbacks_become_further_targets_also_if_they_form_a_cycle() -> None:
     assert "context_window_fallbacks: a model goes on to its next target" in left_out
 
 
+FALLBACKS = """
+model_list:
+  - {model_name: a, litellm_params: {model: groq/a}}
+  - {model_name: b, litellm_params: {model: groq/b}}
+  - {model_name: c, litellm_params: {model: groq/c}}
+litellm_settings:
+  fallbacks: [{"b": ["a"]}]
+router_settings:
+  fallbacks: [{"a": ["b"]}, {"ghost": ["b"]}, {"a": ["c", "lost"]}, {"b": ["c"]}, {"*": ["a"]}]
+"""
+
+
+def test_the_first_fallbacks_of_a_model_count_and_others_are_listed() -> None:
+    tables, left_out = imported(FALLBACKS)
+    targets = {name: model["targets"] for name, model in tables["models"].items()}
+    assert targets["a"] == ["groq/a", "groq/b"]
+    assert targets["b"] == ["groq/b", "groq/c"]
+    assert "fallbacks of 'a': c, lost: others come before" in left_out
+    assert "fallbacks of 'b': a: others come before" in left_out
+
+
+def test_fallbacks_of_a_model_that_is_not_there_are_listed() -> None:
+    assert "fallbacks of 'ghost': there is no such model" in imported(FALLBACKS)[1]
+
+
+def test_fallbacks_of_a_star_are_those_of_models_without_their_own() -> None:
+    tables, left_out = imported(FALLBACKS)
+    assert tables["models"]["c"]["targets"] == ["groq/c", "groq/a"]
+    assert "'*'" not in left_out
+
+
+def test_a_model_of_the_responses_api_is_asked_for_by_that_api() -> None:
+    tables, left_out = imported("""
+model_list:
+  - {model_name: deep, litellm_params: {model: openai/responses/gpt-5, api_key: os.environ/OPENAI_API_KEY}}
+  - {model_name: own, litellm_params: {model: openai/responses/m, api_base: "http://h:1/v1", api_key: os.environ/K}}
+  - {model_name: azure, litellm_params: {model: azure/responses/m, api_key: os.environ/K}}
+""")
+    assert "model_list[2] (azure): no provider for 'azure/responses/m'" in left_out
+    assert tables["models"]["deep"]["targets"] == ["openai-responses/gpt-5"]
+    assert tables["models"]["own"]["targets"] == ["openai-responses-2/m"]
+    assert tables["upstreams"]["openai-responses-2"] == {
+        "provider": "openai-responses", "url": "http://h:1/v1", "key": "env:K"
+    }  # fmt: skip
+
+
 def test_the_settings_of_the_router_win_and_the_default_model_is_the_first() -> None:
     tables, left_out = imported(RELIABILITY)
     assert tables["models"]["gpt-4o"]["attempts"] == 5

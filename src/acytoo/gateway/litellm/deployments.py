@@ -39,6 +39,9 @@ _BARE_MODELS = {
 }
 """How the models begin that LiteLLM knows without a provider."""
 
+_RESPONSES = "responses/"
+"""What a model begins with that is asked for by the Responses API."""
+
 _CHAT_MODES = ("chat", "completion", "responses", None)
 
 _PRICES = {
@@ -239,6 +242,8 @@ def _provider_of(params: dict[str, Any]) -> tuple[str, str]:
         provider = _PROVIDERS.get(prefix, "")
     else:
         provider, rest = next((name for start, name in _BARE_MODELS.items() if model.startswith(start)), ""), model
+    if provider in ("openai", "azure") and rest.startswith(_RESPONSES):
+        return ("openai-responses", rest.removeprefix(_RESPONSES)) if provider == "openai" else ("", model)
     url = str(first(params.get("api_base"), params.get("base_url")) or "")
     if url and ((provider == "openai" and "//api.openai.com" not in url) or provider == "huggingface"):
         provider = "compatible"

@@ -7,6 +7,9 @@ from typing import Any
 from acytoo.gateway.litellm.deployments import Deployment, Deployments
 from acytoo.gateway.litellm.document import Document, as_dict, as_name, is_name, take
 
+_ALL = "*"
+"""The group whose fallbacks are those of all groups that have none of their own."""
+
 
 class Models:
     """Our tables of models."""
@@ -128,16 +131,23 @@ class Models:
             self._models = {name: self._models[name], **self._models}
 
     def _all_fallbacks(self) -> dict[str, list[str]]:
+        """Return the fallbacks by group. Of several for a group the first one counts, and `*` is for all others."""
         found: dict[str, list[str]] = {}
-        for section in (self._document.litellm, self._document.router):
+        for section in (self._document.router, self._document.litellm):
             for entry in take(section, "fallbacks", list) or ():
-                found |= {group: list(others) for group, others in as_dict(entry).items() if isinstance(others, list)}
-        default = [name for name in self._document.shared("default_fallbacks", list) or () if isinstance(name, str)]
-        if default:
-            for entry in self._document.entries:
-                name = str(as_dict(entry).get("model_name"))
-                if name not in default:
-                    found.setdefault(name, default)
+                for group, others in as_dict(entry).items():
+                    if not isinstance(others, list):
+                        continue
+                    if found.setdefault(group, others) is not others:
+                        self._document.leave_out(f"fallbacks of {group!r}: {_listed(others)}", "others come before")
+                    elif group not in self._groups and group != _ALL:
+                        self._document.leave_out(f"fallbacks of {group!r}", "there is no such model")
+        default = found.pop(_ALL, None) or self._document.shared("default_fallbacks", list) or ()
+        names = [name for name in default if isinstance(name, str)]
+        if names:
+            for group in self._groups:
+                if group not in names:
+                    found.setdefault(group, names)
         for kind in ("context_window_fallbacks", "content_policy_fallbacks"):
             if self._document.shared(kind, list):
                 self._document.leave_out(kind, "a model goes on to its next target after a context that is too long")
@@ -170,6 +180,10 @@ class Models:
             if field not in ("type", "mode"):
                 self._document.leave_out(f"litellm_settings.cache_params.{field}")
         return seconds
+
+
+def _listed(names: list[Any]) -> str:
+    return ", ".join(map(str, names))
 
 
 def _unique(targets: list[Any]) -> list[Any]:
