@@ -223,8 +223,8 @@ def _gateway() -> Callable[[], None]:
         attempt.note_content()
         attempt.end("complete", Received(Usage(10, 20), Finish("stop"), 80))
         response = HTTPResponse(200, {"content-type": "application/json"}, b"{}")
-        call.end(response, None)
         encode_response(response, True, "1.1", False, call.fields)
+        call.end(None)
 
     async def ten() -> None:
         for _ in range(10):

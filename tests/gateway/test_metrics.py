@@ -88,9 +88,11 @@ def test_an_unknown_cost_is_counted_as_unknown_and_never_as_nothing() -> None:
 
 def test_a_request_that_no_upstream_was_asked_for_has_no_tokens() -> None:
     metrics = Metrics(NAMES)
-    metrics.ended(
-        summary(status=429, rows=[row(target="", upstream="", outcome="refused", cost=0, first_content=None)])
-    )
+    refused = row(
+        target="", upstream="", outcome="refused", cost=0, first_content=None,
+        input_tokens=0, output_tokens=0, cached_tokens=0, cache_write_tokens=0, reasoning_tokens=0,
+    )  # fmt: skip
+    metrics.ended(summary(status=429, rows=[refused]))
     series = parse(metrics.render())
     assert value(series, "acytoo_attempts_total", upstream="", target="", outcome="refused") == 1
     assert not [name for name, _ in series if name.startswith(("acytoo_tokens", "acytoo_attempt_duration"))]

@@ -404,3 +404,47 @@ async def test_nothing_of_a_request_waits_for_the_garbage_collector(tmp_path: Pa
                     await asyncio.sleep(0.01)
         finally:
             gc.enable()
+
+
+def requests_of_all_kinds() -> list[bytes]:
+    """Return requests whose responses are documents, streams, errors, and none of them."""
+    bodies = [HELLO, {**HELLO, "stream": True}, {**HELLO, "model": "unknown"}]
+    chats = [json.dumps(body).encode() for body in bodies]
+    key = "authorization: Bearer sk-ci\r\nconnection: close\r\n"
+    return [
+        *(head(f"POST {CHAT} HTTP/1.1", f"{key}content-length: {len(body)}\r\n") + body for body in chats),
+        head("GET /v1/models HTTP/1.1", key),
+        head("HEAD /v1/models HTTP/1.1", key),
+        head("GET /v1/models HTTP/1.0", key),
+        head("GET /unknown HTTP/1.1", key),
+        head("GET /v1/models HTTP/1.1", "connection: close\r\n"),
+    ]
+
+
+async def test_the_log_has_the_bytes_of_a_response_that_its_client_received(tmp_path: Path) -> None:
+    log = f'[log]\nrequests = "file:{tmp_path / "access.log"}"\n'
+    received = []
+    async with FakeEndpoint(dialects.OpenAI(), ANSWER) as fake, served(tmp_path, fake.url, FAST + log) as server:
+        for request in requests_of_all_kinds():
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(request)
+            received.append(len(await reader.read()))
+            writer.close()
+    lines = [json.loads(line) for line in (tmp_path / "access.log").read_text().splitlines()]
+    assert [line["sent_bytes"] for line in lines] == received
+
+
+async def test_tokens_of_a_reply_from_the_cache_are_in_the_metrics_as_in_the_ledger(tmp_path: Path) -> None:
+    asked = {**HELLO, "temperature": 0}
+    rest = FAST + "cache = 60\n" + PRICE
+    async with FakeEndpoint(dialects.OpenAI(), ANSWER) as fake, served(tmp_path, fake.url, rest) as server:
+        for _ in range(2):
+            await server.post(CHAT, asked)
+        series = await scrape(server)
+    assert len(fake.requests) == 1
+    by = {"key": "ci", "model": "fast"}
+    for target in (TARGET, {"upstream": "", "target": ""}):
+        tokens = {kind: value(series, "acytoo_tokens_total", **by, **target, type=kind)
+                  for kind in ("input", "output", "cached", "reasoning")}  # fmt: skip
+        assert tokens == {"input": 1000, "output": 500, "cached": 10, "reasoning": 20}
+    assert value(series, "acytoo_attempt_duration_seconds_count", upstream="", target="") is None

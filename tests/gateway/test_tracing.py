@@ -88,7 +88,7 @@ def test_a_request_is_a_span_of_its_route(collector: Collector) -> None:
         "http.route": "/v1/chat/completions",
         "url.scheme": "http",
         "http.response.status_code": 200,
-        "http.response.body.size": 4096,
+        "http.response.size": 4096,
         "client.address": "127.0.0.1",
         "user_agent.original": "OpenAI/Python 3.54.0",
         "gen_ai.request.model": "fast",

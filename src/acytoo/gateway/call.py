@@ -37,7 +37,6 @@ from acytoo.gateway.prices import QUARTER
 from acytoo.gateway.setup import Leaf
 from acytoo.gateway.shared_replies import Hit
 from acytoo.gateway.summary import Asked, Summary
-from acytoo.http import HTTPResponse
 from acytoo.http1.head import encode_fields
 from acytoo.observation import Observation
 from acytoo.secret import truncate
@@ -182,20 +181,17 @@ class GatewayCall(Call):
     def _note_task(self, task: asyncio.Task[None]) -> None:
         self._task = task
 
-    def end(self, response: HTTPResponse | None, error: BaseException | None) -> None:
+    def end(self, error: BaseException | None) -> None:
         """Settle what was reserved, and report the request.
 
         If what asks an upstream for it goes on for others, that happens when it has ended: then its usage is known.
         """
         request = self._request
         connection, task = request.connection, self._task
-        if response is not None:
-            status, sent = response.status, len(response.body)
-        else:
-            status, sent = request.status, connection.sent - self._sent
         was_stopped = isinstance(error, asyncio.CancelledError) and connection.is_server_stopping
         seconds = time.monotonic() - self._started
-        ending = _Ending(status, sent, seconds, error, was_stopped and connection.has_client)
+        sent = connection.sent - self._sent
+        ending = _Ending(request.status, sent, seconds, error, was_stopped and connection.has_client)
         if task is None or task.done():
             self._finish(ending)
         else:

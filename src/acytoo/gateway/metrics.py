@@ -216,7 +216,13 @@ class _Rows:
 
     def add(self, row: Row) -> None:
         self.count += 1
-        if not row.target:  # refused here
+        self.input += row.input_tokens
+        self.output += row.output_tokens
+        if row.cached_tokens or row.cache_write_tokens or row.reasoning_tokens:
+            self.cached += row.cached_tokens
+            self.cache_write += row.cache_write_tokens
+            self.reasoning += row.reasoning_tokens
+        if not row.target:  # refused here, or answered from the cache
             return
         seconds, first, cost = row.seconds, row.first_content, row.cost
         self.seconds[bisect_left(_SECONDS, seconds)] += 1
@@ -224,12 +230,6 @@ class _Rows:
         if first is not None:
             self.first_content[bisect_left(_SECONDS, first)] += 1
             self.first_content[_SUM] += first
-        self.input += row.input_tokens
-        self.output += row.output_tokens
-        if row.cached_tokens or row.cache_write_tokens or row.reasoning_tokens:
-            self.cached += row.cached_tokens
-            self.cache_write += row.cache_write_tokens
-            self.reasoning += row.reasoning_tokens
         if row.is_estimated:
             self.estimated += 1
         if cost is None:
@@ -321,7 +321,7 @@ class _Family(NamedTuple):
 
 _OF_REQUESTS = (
     _Family("requests", "Requests answered.", ("key", "dialect", "model", "status"), ("count",)),
-    _Family("sent_bytes", "Bytes of responses.", ("key", "dialect", "model"), ("sent",)),
+    _Family("sent_bytes", "Bytes of responses, with their heads.", ("key", "dialect", "model"), ("sent",)),
     _Family("errors", "Requests that ended with an error, by its class.", ("dialect", "model", "error"), ("errors",)),
     _Family("request_duration_seconds", "Time to the response's end.", ("dialect", "model"), ("seconds",)),
     _Family("first_content_seconds", "Time to the first content sent.", ("dialect", "model"), ("first_content",)),

@@ -49,7 +49,7 @@ _OF_REQUESTS: dict[str, Callable[[Summary], Value | None]] = {
     "http.route": lambda summary: summary.path or None,
     "url.scheme": lambda summary: "http",
     "http.response.status_code": lambda summary: summary.status or CLIENT_LEFT,
-    "http.response.body.size": lambda summary: summary.sent,
+    "http.response.size": lambda summary: summary.sent,
     "client.address": lambda summary: summary.peer or None,
     "user_agent.original": lambda summary: summary.user_agent or None,
     "error.type": lambda summary: summary.error or None,

@@ -282,14 +282,14 @@ class ServerConnection(asyncio.BufferedProtocol):
         try:
             try:
                 response = await server.handler(request)
+                if response is not None:
+                    self._send(request, response)
             except BaseException as error:
                 if request.call is not None:
-                    request.call.end(None, error)
+                    request.call.end(error)
                 raise
             if request.call is not None:
-                request.call.end(response, None)
-            if response is not None:
-                self._send(request, response)
+                request.call.end(None)
         except DisconnectedError:
             self._abort()
         except Exception:

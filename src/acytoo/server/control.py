@@ -19,7 +19,6 @@ from acytoo.types import Closable
 if TYPE_CHECKING:
     from acytoo.base_provider import AsyncGeneratorProvider
     from acytoo.errors import AcytooError
-    from acytoo.http import HTTPResponse
     from acytoo.observation import Observation
     from acytoo.server.request import IncomingRequest
     from acytoo.types import Request
@@ -92,8 +91,8 @@ class Call:
         """Return the reply to the request that a backend gets, from `ask` or from an earlier request like it."""
         return await ask()
 
-    def end(self, response: HTTPResponse | None, error: BaseException | None) -> None:
-        """Note the end: the document that is about to be sent, or None after a stream or if there is no response."""
+    def end(self, error: BaseException | None) -> None:
+        """Note the end, after the last byte was written, or with the error that has ended the request before."""
 
 
 class Control:
