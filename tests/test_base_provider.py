@@ -287,3 +287,21 @@ def test_the_synchronous_method_raises_the_calls_too() -> None:
         assert next(texts) == "Hi"
         with pytest.raises(ToolCallsError, match="weather, time"):
             next(texts)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"dialect": dialects.OpenAI}, r"Mine\.dialect must be an instance such as dialects\.OpenAI\(\), .*: add \(\)"),
+        ({"dialect": "openai"}, r"Mine\.dialect must be an instance such as dialects\.OpenAI\(\), not 'openai'"),
+        ({"env": {"key": "MY_KEY"}}, r"Mine\.env\['key'\] must be a tuple of names, such as \('MY_KEY',\)"),
+        ({"env": {"api_key": ("MY_KEY",)}}, r"Mine\.env has 'api_key': expected url, key, password, proxy, model"),
+        ({"env": "MY_KEY"}, r"Mine\.env must be like \{'key': \('NAME',\)\}, not 'MY_KEY'"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_class_whose_attributes_cannot_work_is_refused_where_it_is_written(
+    attributes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(TypeError, match=message):
+        type("Mine", (AsyncGeneratorProvider,), {"url": "http://127.0.0.1", **attributes})

@@ -10,13 +10,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from acytoo import Route, Target, dialects
+from acytoo import AsyncGeneratorProvider, Route, Target, dialects
 from acytoo.client import BatchStream
+from acytoo.dialects.base import Dialect, Reader, Unsupported
 from acytoo.errors import AcytooError, TimedOutError, TruncatedError
+from acytoo.http import Endpoint, HTTPRequest, ResponseHead
 from acytoo.providers.compatible import Compatible
 from acytoo.routing.reply import RoutedReply
-from acytoo.testing import FakeEndpoint, status
-from acytoo.types import Closable, Request
+from acytoo.testing import FakeEndpoint, reply, status
+from acytoo.types import Closable, Item, Request
 from tests.helpers import MESSAGES
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -284,3 +286,74 @@ async def test_a_document_that_is_handed_over_has_ended() -> None:
         assert [batch async for batch in reply] == [document]
         await reply.aclose()
         assert len(ends) == 1
+
+
+class WithoutRequest(dialects.OpenAI):
+    """A dialect whose author has forgotten to return the request."""
+
+    def encode_request(self, request: Request, endpoint: Endpoint, unsupported: Unsupported) -> HTTPRequest:
+        super().encode_request(request, endpoint, unsupported)
+        return None  # type: ignore[return-value]
+
+    def http_request(self, request: Request, endpoint: Endpoint, body: bytes) -> HTTPRequest:
+        super().http_request(request, endpoint, body)
+        return None  # type: ignore[return-value]
+
+
+class WithoutReader(dialects.OpenAI):
+    """A dialect whose author has forgotten to return the reader."""
+
+    def reader(self, head: ResponseHead) -> Reader:
+        super().reader(head)
+        return None  # type: ignore[return-value]
+
+
+class WithoutItems(dialects.OpenAI):
+    """A dialect whose reader does not return what it has read."""
+
+    def reader(self, head: ResponseHead) -> Reader:
+        class Forgetful(Reader):
+            def feed(self, chunk: bytes) -> list[Item]:
+                return None  # type: ignore[return-value]
+
+        return Forgetful()
+
+
+class WithoutLastItems(dialects.OpenAI):
+    """A dialect whose reader returns nothing at the end."""
+
+    def reader(self, head: ResponseHead) -> Reader:
+        class Forgetful(Reader):
+            def feed(self, chunk: bytes) -> list[Item]:
+                return []
+
+            def flush(self) -> list[Item]:
+                return None  # type: ignore[return-value]
+
+        return Forgetful()
+
+
+def provider_of(codec: Dialect, url: str) -> AsyncGeneratorProvider:
+    """Return a provider that speaks the dialect."""
+
+    class Provider(AsyncGeneratorProvider):
+        dialect = codec
+
+    return Provider(url, model="m")
+
+
+@pytest.mark.parametrize("codec", [WithoutRequest(), WithoutReader(), WithoutItems(), WithoutLastItems()], ids=repr)
+async def test_a_dialect_that_forgets_to_return_something_makes_no_complete_reply(codec: Dialect) -> None:
+    async with FakeEndpoint(dialects.OpenAI(), reply("Hello")) as fake:
+        with pytest.raises(TypeError, match=f"{type(codec).__name__}|Forgetful.*returned None"):
+            await provider_of(codec, fake.url).reply(MESSAGES)
+
+
+@pytest.mark.parametrize("codec", [WithoutRequest(), WithoutReader()], ids=repr)
+async def test_nor_is_a_reply_complete_that_passes_through_such_a_dialect(codec: Dialect) -> None:
+    async with FakeEndpoint(dialects.OpenAI(), reply("Hello")) as fake:
+        answer = provider_of(codec, fake.url).pass_through(BODY, Request([], stream=True), None)
+        with pytest.raises(TypeError, match=f"{type(codec).__name__}.*returned None"):
+            async with aclosing(answer) as chunks:
+                async for _ in chunks:
+                    pass

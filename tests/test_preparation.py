@@ -196,3 +196,12 @@ async def test_the_credentials_in_a_url_are_sent_only_below_it(path: str, is_own
         assert ("authorization" in login.headers) == ("token=secret" in login.target) == is_own
         assert "authorization" in call.headers
         assert "token=secret" in call.target
+
+
+async def test_a_login_that_returns_no_endpoint_is_named() -> None:
+    class Forgetful(WithLogin):
+        async def prepare(self, endpoint: Endpoint, fetch: Fetch) -> Endpoint:
+            return None  # type: ignore[return-value]
+
+    with pytest.raises(TypeError, match="prepare must return an Endpoint, not NoneType"):
+        await Forgetful("http://127.0.0.1:9").create_async("m", MESSAGES)

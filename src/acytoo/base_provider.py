@@ -120,6 +120,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        _check_attributes(cls)
         has_own = legacy.adopt(cls, AsyncGeneratorProvider)
         cls.is_legacy = cls.dialect is None and (has_own or cls.is_legacy)
 
@@ -506,6 +507,25 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
             elif not g4f.is_ignored(name, value):
                 raise UsageError(_unknown(name, type(self).__name__))
         return options, changes, extra_body
+
+
+_IN_ENVIRONMENT = ("url", "key", "password", "proxy", "model")
+"""The settings that `env` may have variables for."""
+
+
+def _check_attributes(cls: type[AsyncGeneratorProvider]) -> None:
+    """Raise TypeError for what a class's author may easily write and no call would explain."""
+    dialect: object = cls.dialect
+    if dialect is not None and not isinstance(dialect, Dialect):
+        found = f"the class {dialect.__name__}: add ()" if isinstance(dialect, type) else repr(dialect)
+        raise TypeError(f"{cls.__name__}.dialect must be an instance such as dialects.OpenAI(), not {found}")
+    if not isinstance(cls.env, Mapping):
+        raise TypeError(f"{cls.__name__}.env must be like {{'key': ('NAME',)}}, not {cls.env!r}")
+    for setting, names in cls.env.items():
+        if setting not in _IN_ENVIRONMENT:
+            raise TypeError(f"{cls.__name__}.env has {setting!r}: expected {', '.join(_IN_ENVIRONMENT)}")
+        if isinstance(names, str):
+            raise TypeError(f"{cls.__name__}.env[{setting!r}] must be a tuple of names, such as ({names!r},)")
 
 
 @functools.cache

@@ -417,7 +417,15 @@ class BatchStream(Stream[T]):
         if not 200 <= exchange.head.status < 300:
             raise await _status_error(exchange, dialect)
         self._reader = dialect.reader(exchange.head)
+        if self._reader is None:
+            raise _forgotten(dialect, "reader")
         return exchange
+
+    def _check_sent(self) -> None:
+        """Raise TypeError if the reply is at its end because its dialect has returned no request to send."""
+        if self._request is not None:
+            self._end()
+            raise _forgotten(self._client.dialect, "encode_request or http_request")
 
     def _fail(self, error: AcytooError) -> None:
         """End with an error. For whoever observes it, a reply that did not begin in time has been cancelled."""
@@ -483,6 +491,7 @@ class ReplyStream(BatchStream[list[Item]]):
                     error, self._error = self._error, None
                     raise error
                 if exchange is None or reader is None:
+                    self._check_sent()
                     break
                 if self._is_flushed:
                     reader.close()
@@ -492,6 +501,8 @@ class ReplyStream(BatchStream[list[Item]]):
                 else:
                     self._is_flushed = True
                     batch = reader.flush()
+                    if batch is None:
+                        raise _forgotten(reader, "flush")
                     self._error = reader.pending_error
                     if self._redactor is not None:
                         batch = self._redactor.redact(batch) + self._redactor.flush()
@@ -533,7 +544,11 @@ class ReplyStream(BatchStream[list[Item]]):
             exchange.deadlines.content_received()
         if batch and self._redactor is not None:
             batch = self._redactor.redact(batch)
-        return self._noted(batch) if batch else batch
+        if batch:
+            return self._noted(batch)
+        if batch is None:
+            raise _forgotten(reader, "feed")
+        return batch
 
     def _noted(self, batch: list[Item]) -> list[Item]:
         """Keep the text of a batch, which an error may need later. Return the batch as the caller gets it."""
@@ -643,6 +658,7 @@ class PassedReply(BatchStream[bytes]):
             self._end()
             raise
         if not data:
+            self._check_sent()
             raise StopAsyncIteration
         return data
 
@@ -721,6 +737,11 @@ async def _status_error(exchange: Exchange, dialect: Dialect) -> StatusError:
     if is_final and isinstance(error, (RateLimitError, ServerError)):
         error.retryable = False  # the SDKs of OpenAI and Anthropic obey this header
     return error
+
+
+def _forgotten(codec: Dialect | Reader, method: str) -> TypeError:
+    """Return the error for a method of somebody's dialect without `return`: the reply would end as if complete."""
+    return TypeError(f"{type(codec).__name__}: {method} returned None")
 
 
 def _in_utf8(texts: list[str]) -> bytes:

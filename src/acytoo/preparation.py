@@ -32,7 +32,9 @@ class Preparation:
         async with self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
             if key in self._prepared:
                 return self._prepared[key], True
-            prepared = await self._prepare(endpoint, fetch)
+            prepared: object = await self._prepare(endpoint, fetch)
+            if not isinstance(prepared, Endpoint):
+                raise TypeError(f"prepare must return an Endpoint, not {type(prepared).__name__}")
             if prepared.url == endpoint.url and not (prepared.user or prepared.query):
                 prepared = msgspec.structs.replace(prepared, user=endpoint.user, query=endpoint.query)
             self._prepared[key] = prepared

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from acytoo import Acytoo, dialects
+from acytoo import Acytoo, AsyncGeneratorProvider, dialects
 from acytoo.errors import UsageError
 from acytoo.testing import ProviderConformance
 from acytoo.testing.conformance.checks import Scenario, check
@@ -275,3 +275,19 @@ def test_every_scenario_is_tested_in_at_least_one_dialect() -> None:
         Suite().pytest_generate_tests(metafunc)
     tested = {scenario.name for scenario in metafunc.scenarios}
     assert [scenario.name for scenario in ALL_SCENARIOS if scenario.name not in tested] == []
+
+
+def test_a_dialect_in_which_no_endpoint_can_answer_is_refused_before_anything_runs() -> None:
+    class ClientOnly(dialects.OpenAI):
+        writer = dialects.Dialect.writer
+
+    class Mine(AsyncGeneratorProvider):
+        url = "http://127.0.0.1"
+        dialect = ClientOnly()
+
+    class Conformance(ProviderConformance):
+        provider = Mine
+
+    for provider in (Mine, Conformance):
+        with pytest.raises(UsageError, match="ClientOnly has no writer: the kit's endpoint answers in the dialect"):
+            subject_of(provider)

@@ -59,6 +59,13 @@ class Subject:
     patience_s: float = 10.0
     crowd: int = 100
 
+    def __post_init__(self) -> None:
+        if type(self.dialect).writer is Dialect.writer:
+            raise UsageError(
+                f"{type(self.dialect).__name__} has no writer: the kit's endpoint answers in the dialect, so it needs "
+                "the server side too (writer, write_reply, error_document, …)"
+            )
+
     def stream(self, url: str, messages: ChatMessages | None = None, **settings: object) -> AsyncGenerator[str, None]:
         """Return the provider's stream of texts, not yet started."""
         made = self.make(url, **{"key": KEY, **settings})
