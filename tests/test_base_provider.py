@@ -298,7 +298,7 @@ def test_the_synchronous_method_raises_the_calls_too() -> None:
         ({"env": {"api_key": ("MY_KEY",)}}, r"Mine\.env has 'api_key': expected url, key, password, proxy, model"),
         ({"env": "MY_KEY"}, r"Mine\.env must be like \{'key': \('NAME',\)\}, not 'MY_KEY'"),
     ],
-    ids=lambda value: str(value)[:30],
+    ids=["class", "name", "text", "unknown", "not-a-mapping"],
 )
 def test_a_class_whose_attributes_cannot_work_is_refused_where_it_is_written(
     attributes: dict[str, object], message: str

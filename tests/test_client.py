@@ -342,14 +342,18 @@ def provider_of(codec: Dialect, url: str) -> AsyncGeneratorProvider:
     return Provider(url, model="m")
 
 
-@pytest.mark.parametrize("codec", [WithoutRequest(), WithoutReader(), WithoutItems(), WithoutLastItems()], ids=repr)
+@pytest.mark.parametrize(
+    "codec",
+    [WithoutRequest(), WithoutReader(), WithoutItems(), WithoutLastItems()],
+    ids=lambda codec: type(codec).__name__,
+)
 async def test_a_dialect_that_forgets_to_return_something_makes_no_complete_reply(codec: Dialect) -> None:
     async with FakeEndpoint(dialects.OpenAI(), reply("Hello")) as fake:
         with pytest.raises(TypeError, match=f"{type(codec).__name__}|Forgetful.*returned None"):
             await provider_of(codec, fake.url).reply(MESSAGES)
 
 
-@pytest.mark.parametrize("codec", [WithoutRequest(), WithoutReader()], ids=repr)
+@pytest.mark.parametrize("codec", [WithoutRequest(), WithoutReader()], ids=lambda codec: type(codec).__name__)
 async def test_nor_is_a_reply_complete_that_passes_through_such_a_dialect(codec: Dialect) -> None:
     async with FakeEndpoint(dialects.OpenAI(), reply("Hello")) as fake:
         answer = provider_of(codec, fake.url).pass_through(BODY, Request([], stream=True), None)
