@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
+from types import NoneType
 from typing import Any, TypeGuard
 
 import msgspec
@@ -14,6 +15,15 @@ from acytoo.types import ChatMessage, ChatMessages, ContentPart, Messages, Reque
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
 _SPEAKERS = ("user", "assistant", "system", "developer")
+
+# Conversations of agents have hundreds of calls. For each of them, a union with `|` would be made again, and `Mapping`
+# would be asked whether a dict is one.
+_OBJECT = (dict, Mapping)
+_LIST = (list, tuple)
+_OPTIONAL_LIST = (list, tuple, NoneType)
+_OPTIONAL_TEXT = (str, NoneType)
+_OPTIONAL_OBJECT = (dict, Mapping, NoneType)
+_ARGUMENTS = (str, dict, Mapping, NoneType)
 
 
 def check_messages(messages: Messages) -> ChatMessages:
@@ -37,16 +47,15 @@ def check_messages(messages: Messages) -> ChatMessages:
 
 def _is_plain(message: Any) -> TypeGuard[ChatMessage]:
     """Return whether a message is just a role and a text. Nearly all are, and need no further checks."""
-    return (
-        type(message) is dict
-        and len(message) == 2
-        and type(message.get("content")) is str
-        and message.get("role") in _SPEAKERS
-    )
+    if type(message) is not dict or type(message.get("content")) is not str:
+        return False
+    if len(message) == 2:
+        return message.get("role") in _SPEAKERS
+    return len(message) == 3 and message.get("role") == "tool" and type(message.get("tool_call_id")) is str
 
 
 def _check_message(message: Any, where: str) -> ChatMessage:
-    if not isinstance(message, Mapping):
+    if not isinstance(message, _OBJECT):
         raise UsageError(
             f"{where} must be a dict like {{'role': 'user', 'content': 'Hello'}}, not {type(message).__name__}"
         )
@@ -57,9 +66,9 @@ def _check_message(message: Any, where: str) -> ChatMessage:
     if content is None:
         if role != "assistant" or not (message.get("tool_calls") or message.get("refusal")):
             raise UsageError(f"{where} ({role}) has no content")
-    elif isinstance(content, (list, tuple)):
+    elif isinstance(content, _LIST):
         for number, part in enumerate(content):
-            if not isinstance(part, Mapping) or not isinstance(part.get("type"), str):
+            if not isinstance(part, _OBJECT) or not isinstance(part.get("type"), str):
                 raise UsageError(f"{where}.content[{number}] must be a part like {{'type': 'text', 'text': 'Hello'}}")
             if part["type"] in ("text", "refusal") and not isinstance(part.get(part["type"]), str):
                 raise UsageError(f"{where}.content[{number}] is a {part['type']} part without text")
@@ -68,20 +77,20 @@ def _check_message(message: Any, where: str) -> ChatMessage:
     if role == "tool" and not isinstance(message.get("tool_call_id"), str):
         raise UsageError(f"{where} (tool) has no tool_call_id")
     for field in ("tool_calls", "reasoning"):
-        if not isinstance(message.get(field), list | tuple | None):
+        if not isinstance(message.get(field), _OPTIONAL_LIST):
             raise UsageError(f"{where}.{field} must be a list")
     for number, block in enumerate(message.get("reasoning") or ()):
-        if not isinstance(block, Mapping) or not isinstance(block.get("text", ""), str):
+        if not isinstance(block, _OBJECT) or not isinstance(block.get("text", ""), str):
             raise UsageError(f"{where}.reasoning[{number}] must be a block like {{'text': …}}")
     _check_turn_parts(message.get("turn_parts"), where)
     calls = [_call_of_function(call) for call in message.get("tool_calls") or ()]
     for number, call in enumerate(calls):
-        function = call.get("function") if isinstance(call, Mapping) else None
+        function = call.get("function") if isinstance(call, _OBJECT) else None
         if (
-            not isinstance(function, Mapping)
+            not isinstance(function, _OBJECT)
             or not isinstance(function.get("name"), str)
-            or not isinstance(call.get("id"), str | None)
-            or not isinstance(function.get("arguments"), str | Mapping | None)
+            or not isinstance(call.get("id"), _OPTIONAL_TEXT)
+            or not isinstance(function.get("arguments"), _ARGUMENTS)
         ):
             raise UsageError(
                 f"{where}.tool_calls[{number}] must be like "
@@ -95,8 +104,8 @@ def _check_message(message: Any, where: str) -> ChatMessage:
 
 def _call_of_function(call: Any) -> Any:
     """Return a call of a custom tool, which takes text, as the call of a function with the parameter `input`."""
-    custom = call.get("custom") if isinstance(call, Mapping) and call.get("type") == "custom" else None
-    if not isinstance(custom, Mapping) or not isinstance(custom.get("input"), str | None):
+    custom = call.get("custom") if isinstance(call, _OBJECT) and call.get("type") == "custom" else None
+    if not isinstance(custom, _OBJECT) or not isinstance(custom.get("input"), _OPTIONAL_TEXT):
         return call
     rest = {name: value for name, value in call.items() if name != "custom"}
     function = {"name": custom.get("name"), "arguments": {"input": custom.get("input") or ""}}
@@ -106,12 +115,12 @@ def _call_of_function(call: Any) -> Any:
 def _check_turn_parts(parts: object, where: str) -> None:
     if parts is None:
         return
-    if not isinstance(parts, list | tuple) or not all(
-        isinstance(part, Mapping)
+    if not isinstance(parts, _LIST) or not all(
+        isinstance(part, _OBJECT)
         and isinstance(part.get("type"), str)
         and isinstance(part.get("text", ""), str)
         and type(part.get("index", 0)) is int
-        and isinstance(part.get("fields", {}), Mapping)
+        and isinstance(part.get("fields", {}), _OBJECT)
         for part in parts
     ):
         raise UsageError(f"{where}.turn_parts must be a list of parts like {{'type': 'text', 'text': …}}")
@@ -173,10 +182,10 @@ def _check_tools(tools: Sequence[Mapping[str, object]] | None) -> None:
         if not isinstance(tool.get("type", "function"), str):
             raise UsageError(f"tools[{number}].type must be text, like 'function'")
         if tool.get("type", "function") == "function" and (
-            not isinstance(function, Mapping)
+            not isinstance(function, _OBJECT)
             or not isinstance(function.get("name"), str)
-            or not isinstance(function.get("description"), str | None)
-            or not isinstance(function.get("parameters"), Mapping | None)
+            or not isinstance(function.get("description"), _OPTIONAL_TEXT)
+            or not isinstance(function.get("parameters"), _OPTIONAL_OBJECT)
         ):
             raise UsageError(
                 f"tools[{number}] must be like {{'type': 'function', 'function': {{'name': …, 'parameters': {{…}}}}}}"

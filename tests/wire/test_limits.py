@@ -56,6 +56,14 @@ def test_a_body_has_a_number_of_elements_and_a_depth(body: bytes, excess: str) -
     assert json_excess(body) == excess
 
 
+@pytest.mark.parametrize("start", [b'["', b'["\\ud800', b'[01, "', b'{"a": 1e308, "a": ["'])
+@pytest.mark.parametrize("depth", [MAX_DEPTH - 2, MAX_DEPTH])
+def test_long_texts_beside_it_hide_no_depth(start: bytes, depth: int) -> None:
+    end = b"]" if start.startswith(b"[") else b"]}"
+    body = start + b'x{\\"' * 10_000 + b'", ' + nested(depth) + end
+    assert json_excess(body) == ("" if depth + len(end) <= MAX_DEPTH else TOO_DEEP)
+
+
 def test_a_conversation_of_ten_thousand_turns_with_calls_and_an_image_is_within_the_limits() -> None:
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": [1, 2, {"b": 3}]}'}}
     turn = [

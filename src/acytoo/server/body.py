@@ -122,7 +122,7 @@ class Bodies:
             turn.use_body(dialect.unambiguous(turn.request.body))
         if len(parsed.request.model) > _MAX_MODEL:
             raise invalid(f"the model's name has more than {_MAX_MODEL} characters")
-        if len(body) > _SMALL and (excess := json_excess_of(_arguments_in(parsed.request.messages))):
+        if len(body) > _SMALL and (excess := json_excess_of([*_arguments_in(parsed.request.messages)])):
             raise invalid(f"the arguments of the calls, together: the JSON {excess}")
         return turn, parsed
 

@@ -51,6 +51,8 @@ PART_FIELDS = ("cache_control", "citations", "context", "transformations")
 TOOL_FIELDS = ("cache_control", "defer_loading", "allowed_callers", "eager_input_streaming", "input_examples")
 """Fields of a tool that stay on the shared shape's tool."""
 
+_PART_FIELDS = frozenset(PART_FIELDS)
+
 _OPTIONS = {"temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "stop": "stop_sequences"}
 FIELD_NAMES = {**_OPTIONS, "user": "metadata.user_id", "reasoning_effort": "output_config.effort"}
 """What this API calls the fields of the shared shape that errors about a request name."""
@@ -337,6 +339,8 @@ def _encode_text(part: _Part) -> list[JSONObject]:
 
 def _part_fields(part: Mapping[str, object]) -> JSONObject:
     """Return the fields of a part, call or result that only this API has."""
+    if _PART_FIELDS.isdisjoint(part):
+        return {}
     return {field: part[field] for field in PART_FIELDS if part.get(field) is not None}
 
 
@@ -697,7 +701,8 @@ def decode_part(block: JSONObject, kind: str, where: str) -> ContentPart:
     """Return the part for a block, or the block itself if only this API has it. `where` is its place."""
     part = block
     if kind == "text":
-        part = {"type": "text", "text": require(block, "text", str, where), **_part_fields(block)}
+        text = require(block, "text", str, where)
+        part = {"type": "text", "text": text, **_part_fields(block)} if len(block) > 2 else block
     elif kind == "image":
         source = require(block, "source", dict, where)
         if url := _decode_source(source, f"{where}.source"):

@@ -436,6 +436,10 @@ def _with_content(message: JSONObject) -> JSONObject:
     return {**message, "content": ""} if (is_turn and is_empty) or message.get("role") == "tool" else message
 
 
+_REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_text")
+_UNUSUAL_FIELDS = frozenset((*TURN_FIELDS, *_REASONING_FIELDS, "function_call"))
+
+
 def _decode_message(message: Any) -> Any:
     """Return a message with the reasoning text of a compatible server's field as a block of the shared shape.
 
@@ -444,9 +448,12 @@ def _decode_message(message: Any) -> Any:
     """
     if not isinstance(message, dict):
         return message
-    if message.get("content") is None:
+    content, role = message.get("content"), message.get("role")
+    if content is not None and role != "function" and _UNUSUAL_FIELDS.isdisjoint(message):
+        return message
+    if content is None:
         message = _with_content(message)
-    if message.get("function_call") or message.get("role") == "function":
+    if message.get("function_call") or role == "function":
         raise invalid("function_call and the role function are deprecated: send tool_calls and the role tool")
     own = {name: message[name] for name in TURN_FIELDS if message.get(name)}
     if own and isinstance(message.get("content"), str | None):
@@ -454,7 +461,7 @@ def _decode_message(message: Any) -> Any:
         blocks, calls = objects_in(message.get("reasoning")), objects_in(message.get("tool_calls"))
         plain = plain_turn(message.get("content") or "", len(blocks), len(calls))
         return {**message, "turn_parts": [{"type": "opaque", "source": NAME, "fields": own}, *plain]}
-    for field in ("reasoning_content", "reasoning", "reasoning_text"):
+    for field in _REASONING_FIELDS:
         text = message.get(field)
         if isinstance(text, str):
             rest = {name: value for name, value in message.items() if name != field}
