@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import ssl
+import threading
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from acytoo import Acytoo, dialects
-from acytoo.errors import TLSError, UsageError
+from acytoo.errors import TLSError, TruncatedError, UsageError
 from acytoo.testing import Authority, FakeEndpoint, hang_up, reply
 from tests.helpers import MESSAGES, failure, texts
 
@@ -77,3 +83,80 @@ async def test_a_reply_larger_than_any_buffer_arrives_complete_with_and_without_
         assert "".join(await texts(Acytoo(fake.url, ca=str(path)))) == large
     async with FakeEndpoint(dialects.Acytoo(), reply(large)) as fake:
         assert "".join(await texts(Acytoo(fake.url))) == large
+
+
+# How a connection ends
+
+
+class OneAnswer(threading.Thread):
+    """A server that sends one answer and closes the connection, with a close_notify before or without one.
+
+    asyncio's servers cannot do either: they wait for the client's close_notify after their own.
+    """
+
+    def __init__(self, answer: bytes, *, notifies: bool) -> None:
+        super().__init__(daemon=True)
+        self._answer = answer
+        self._notifies = notifies
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"https://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def run(self) -> None:
+        """Answer one request."""
+        with self._listener, self._listener.accept()[0] as accepted:
+            with AUTHORITY.server_context().wrap_socket(accepted, server_side=True) as secured:
+                request = b""
+                while not request.endswith(b"}"):
+                    request += secured.recv(65536)
+                secured.sendall(self._answer)
+                if self._notifies:
+                    secured.setblocking(False)
+                    with suppress(ssl.SSLWantReadError):
+                        secured.unwrap()
+                secured.shutdown(socket.SHUT_RDWR)
+
+
+def event_loops() -> list[Any]:
+    """Return the functions that run a coroutine, on each event loop that is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return [asyncio.run]
+    return [asyncio.run, pytest.param(uvloop.run, id="uvloop")]
+
+
+LARGE = "0123456789abcdef" * 20_000
+"""More than is decrypted before a reader that is behind stops it, and less than what TLS and the kernel hold then."""
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n"
+FRAMINGS = {
+    "a length": HEAD + b"content-length: %d\r\n\r\n%b" % (len(LARGE), LARGE.encode()),
+    "chunks": HEAD + b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(LARGE), LARGE.encode()),
+    "the end of the connection": HEAD + b"\r\n" + LARGE.encode(),
+}
+
+
+@pytest.mark.parametrize("run", event_loops())
+@pytest.mark.parametrize("notifies", [True, False], ids=["close_notify", "cut"])
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_what_a_server_sent_before_it_closed_the_connection_is_read_by_a_slow_reader_too(
+    framing: str, notifies: bool, run: Callable[[Any], None], tmp_path: Path
+) -> None:
+    server = OneAnswer(FRAMINGS[framing], notifies=notifies)
+    server.start()
+    received: list[str] = []
+
+    async def read() -> None:
+        async for text in Acytoo(server.url, ca=AUTHORITY.write(tmp_path)).create_async_generator("", MESSAGES):
+            if not received:
+                await asyncio.to_thread(server.join)
+                for _ in range(100):  # in which the event loop sees the end, while there is more to read before it
+                    await asyncio.sleep(0)
+            received.append(text)
+
+    if notifies or framing != "the end of the connection":
+        run(read())
+    else:
+        with pytest.raises(TruncatedError, match="without a close_notify"):
+            run(read())
+    assert "".join(received) == LARGE

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
+import ssl
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, cast
 
@@ -229,14 +230,36 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self._pool.discard(self)
 
     def _end(self, exc: Exception | None) -> None:
+        parser = self.parser
         if exc is None and self.error is None:
             try:
-                self.parser.end()
+                if parser.head is not None and not parser.is_complete:
+                    self._receive_rest()
+                parser.end()
             except HTTPError as error:
                 exc = ConnectionResetError(str(error))
         if self.error is None:
             self.error = exc or ConnectionResetError("the connection has ended")
         self._wake()
+
+    def _receive_rest(self) -> None:
+        """Parse what is left of a TLS connection that has ended, and check its end.
+
+        If the end arrives while reading is paused, event loops report it before all of the data. They also report an
+        end without a close_notify, which anybody on the way can cause, as they report any other. Raises HTTPError if
+        that has to mark the end of the body.
+        """
+        tls: ssl.SSLObject | None = self.transport.get_extra_info("ssl_object")
+        if tls is None:
+            return
+        try:
+            while data := tls.read(len(self._buffer)):
+                self.parser.feed(data)
+        except ssl.SSLZeroReturnError:
+            pass
+        except ssl.SSLError:  # more could follow
+            if not self.parser.is_framed:
+                raise HTTPError("the TLS connection ended without a close_notify") from None
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None
