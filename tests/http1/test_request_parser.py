@@ -7,6 +7,7 @@ import re
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from http import HTTPMethod
 from itertools import pairwise
 
 import h11
@@ -264,6 +265,32 @@ def test_another_protocol_is_refused(line: bytes, before: bytes, size: int) -> N
     requests, accepted = parse(*[data[start : start + size] for start in range(0, len(data), size)])
     assert not accepted
     assert [request.body for request in requests] == ([b"abc"] if before else [])
+
+
+METHODS = [
+    *[method.value for method in HTTPMethod],
+    "ANNOUNCE",
+    "DESCRIBE",
+    "FLUSH",
+    "GET_PARAMETER",
+    "M-SEARCH",
+    "PAUSE",
+    "PLAY",
+    "RECORD",
+    "REDIRECT",
+    "SET_PARAMETER",
+    "SETUP",
+    "SOURCE",
+    "TEARDOWN",
+]
+
+
+@pytest.mark.parametrize("protocol", ["RTSP/1.0", "ICE/1.0"])
+@pytest.mark.parametrize("method", METHODS)
+def test_another_protocol_is_refused_with_every_method_after_whatever_body(method: str, protocol: str) -> None:
+    before = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nGET SU"
+    requests, accepted = parse(before + f"{method}   /a  {protocol}\r\nHost: a\r\n\r\n".encode())
+    assert ([request.body for request in requests], accepted) == ([b"GET SU"], False)
 
 
 def test_a_header_or_a_body_may_name_another_protocol() -> None:

@@ -25,6 +25,16 @@ _MAX_FIELDS = 128
 _SMALL = min(_MAX_FIELD, MAX_TRAILERS)
 """Bytes of names and values together in which nothing can be too large."""
 
+_MAX_DIGITS = 20
+"""Digits of a length, zeros at its beginning included: llhttp has no limit, but Python's `int` has one."""
+
+_OTHER_PROTOCOL = re.compile(rb" (?:RTSP|ICE)/\d\.\d\r?\n")
+_OTHER_METHODS = tuple(
+    b" ANNOUNCE DESCRIBE FLUSH GET GET_PARAMETER OPTIONS PAUSE PLAY POST RECORD REDIRECT SET_PARAMETER SETUP SOURCE"
+    b" TEARDOWN".split()
+)
+"""The methods that llhttp knows in RTSP and ICE. None is the end of another one."""
+
 _FRAMING = ("content-length", "transfer-encoding")
 _SINGLE = frozenset({"host", *_FRAMING})
 """Fields of which a request must not have two, not even equal ones."""
@@ -48,7 +58,7 @@ class RequestParser:
 
     __slots__ = (
         "_count", "_data", "_fields", "_head", "_in_body", "_is_open", "_is_replay", "_is_upgrade", "_keep_alive",
-        "_parser", "_progress", "_received", "_receiver", "_seen", "_size", "_stalled", "_target", "is_done",
+        "_others", "_parser", "_progress", "_received", "_receiver", "_size", "_stalled", "_target", "is_done",
     )  # fmt: skip
 
     def __init__(self, receiver: Receiver) -> None:
@@ -60,7 +70,7 @@ class RequestParser:
         self._received: list[tuple[bytes, bytes]] = []
         self._data: bytes | memoryview = b""
         self._head: bytearray | None = None  # what has arrived of one that is unfinished
-        self._seen: bytes | None = None
+        self._others: set[tuple[bytes, bytes]] | None = None
         self._parser: HttpRequestParser | None = HttpRequestParser(self)
 
     def feed(self, data: bytes | memoryview) -> None:
@@ -69,7 +79,7 @@ class RequestParser:
             return
         before = self._progress + self._count
         rest: bytes | memoryview = data
-        self._data, self._seen = data, None
+        self._data, self._others = data, None
         while rest:
             try:
                 self._parser.feed_data(rest)
@@ -87,7 +97,7 @@ class RequestParser:
             if self.is_done:
                 return
             self._ignore_upgrade()
-        self._data, self._seen = b"", None
+        self._data, self._others = b"", None
         if self._is_open:
             if self._received:
                 self._take_fields_so_far()
@@ -198,6 +208,8 @@ class RequestParser:
                 raise HTTPError("both content-length and transfer-encoding")
         elif (length := fields.get("content-length")) is not None and not (length.isascii() and length.isdigit()):
             raise HTTPError("content-length is not a number")
+        elif length is not None and len(length) > _MAX_DIGITS:
+            raise HTTPError(f"content-length has more than {_MAX_DIGITS} digits")
         self._in_body = True
         self._size = 0
         method = parser.get_method().decode()
@@ -208,16 +220,14 @@ class RequestParser:
     def _require_http(self, method: bytes) -> None:
         """Raise HTTPError for a request line of RTSP or ICE, which llhttp parses too, without a way to ask for it.
 
-        The line is somewhere in the bytes that were fed last, or in those of an unfinished head before them.
+        The line is somewhere in the bytes that were fed last, or in those of an unfinished head before them. These are
+        searched once for all the requests in them.
         """
-        if self._seen is None:
-            self._seen = bytes(self._head or b"") + self._data
+        if self._others is None:
+            self._others = _lines_of_other_protocols(bytes(self._head or b"") + self._data)
             self._head = None
-        seen = self._seen
-        if b" RTSP/" in seen or b" ICE/" in seen:
-            line = re.escape(method) + b" +" + re.escape(self._target) + rb" +(?:RTSP|ICE)/\d\.\d\r?\n"
-            if re.search(line, seen):
-                raise HTTPError("the protocol is not HTTP")
+        if self._others and (method, self._target) in self._others:
+            raise HTTPError("the protocol is not HTTP")
 
     def on_body(self, data: bytes) -> None:
         """Report a piece of the body."""
@@ -235,3 +245,27 @@ class RequestParser:
         self.is_done = not self._keep_alive
         assert self._receiver is not None
         self._receiver.request_ended()
+
+
+def _lines_of_other_protocols(data: bytes) -> set[tuple[bytes, bytes]]:
+    """Return method and target of all that may be a request line of RTSP or ICE.
+
+    They are looked for from the end: what is before a method may be a body. Each byte is looked at a few times at most,
+    whatever the data is.
+    """
+    found: set[tuple[bytes, bytes]] = set()
+    if b" RTSP/" in data or b" ICE/" in data:
+        for match in _OTHER_PROTOCOL.finditer(data):
+            end = _before_spaces(data, match.start())
+            start = data.rfind(b" ", 0, end) + 1
+            before = _before_spaces(data, start)
+            method = next((method for method in _OTHER_METHODS if data.endswith(method, 0, before)), b"")
+            found.add((method, data[start:end]))
+    return found
+
+
+def _before_spaces(data: bytes, end: int) -> int:
+    """Return where the spaces begin that end there."""
+    while end and data[end - 1] == 0x20:
+        end -= 1
+    return end
