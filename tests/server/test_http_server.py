@@ -19,7 +19,7 @@ from acytoo.server.router import PathRoute
 from acytoo.server.run import start
 from tests.server.live_server import LIMIT, backend, call, head, raw_call, read_response, request
 
-LAST = head("GET /healthz?key=sesame HTTP/1.1", 'user-agent: a "b"\r\nconnection: close\r\n')
+LAST = head("GET /healthz?key=sesame HTTP/1.1", 'user-agent: a "b"\\\r\nconnection: close\r\n')
 
 
 @pytest.mark.parametrize("is_on", [True, False])
@@ -27,14 +27,14 @@ async def test_the_access_log_has_each_request_with_its_own_size(is_on: bool, ca
     caplog.set_level(logging.INFO, "acytoo.access")
     config = ServerConfig({"backend": backend(dialects.OpenAI(), "http://127.0.0.1:9")}, port=0)
     server, url = await start(config, access_log=is_on)
-    answer = await raw_call(int(url.rpartition(":")[2]), head("GET /nowhere HTTP/1.1") + LAST)
+    answer = await raw_call(int(url.rpartition(":")[2]), head('GET /"no\\where HTTP/1.1') + LAST)
     await server.close()
     first, _, second = answer.partition(b"}HTTP/1.1 200 ")
     sizes = [len(first) + 1, len(second) + len(b"HTTP/1.1 200 ")]
     logged = [re.sub(r" \d\.\d{3} ", " SECONDS ", record.getMessage()) for record in caplog.records]
     expected = [
-        f'127.0.0.1 "GET /nowhere" 404 {sizes[0]} SECONDS "-"',
-        f'127.0.0.1 "GET /healthz" 200 {sizes[1]} SECONDS "a \\"b\\""',
+        f'127.0.0.1 "GET /\\"no\\\\where" 404 {sizes[0]} SECONDS "-"',
+        f'127.0.0.1 "GET /healthz" 200 {sizes[1]} SECONDS "a \\"b\\"\\\\"',
     ]
     assert logged == (expected if is_on else [])
 

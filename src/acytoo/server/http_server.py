@@ -131,14 +131,19 @@ class HTTPServer:
             '%s "%s %s" %s %s %.3f "%s"',
             peer[0] if peer else "-",
             request.method,
-            request.raw_path,
+            _quoted(request.raw_path),
             request.status,
             size,
             seconds,
-            one_line(request.headers.get("user-agent", "-")).replace('"', '\\"'),
+            one_line(_quoted(request.headers.get("user-agent", "-"))),
         )
 
     async def _wait_until_empty(self, seconds: float) -> None:
         if self.connections:
             self._emptied = self.loop.create_future()
             await asyncio.wait({self._emptied}, timeout=seconds)
+
+
+def _quoted(text: str) -> str:
+    """Return a text that ends at its quote in the log, not at one of its own."""
+    return text.replace("\\", "\\\\").replace('"', '\\"')

@@ -32,6 +32,7 @@ def broken_requests(site: Site) -> dict[str, bytes]:
         "a length below zero": head(POST, "content-length: -1\r\n") + BODY,
         "a length in hex": head(POST, "content-length: 0x10\r\n") + BODY,
         "a length with an underscore": head(POST, "content-length: 8_1\r\n") + BODY,
+        "a length of thousands of digits": head(POST, f"content-length: {len(BODY):05000}\r\n") + BODY[:-1],
         "a length without end": head(POST, f"content-length: {'9' * 40}\r\n") + BODY,
         "an invalid chunk size": head(POST, CODED) + b"zz\r\n" + BODY + b"\r\n0\r\n\r\n",
         "a chunk size below zero": head(POST, CODED) + b"-1\r\n" + BODY + b"\r\n0\r\n\r\n",
