@@ -66,6 +66,14 @@ def test_a_url_is_normalized(url: str, normal: str) -> None:
         ("ftp://u:p@h", "invalid URL 'ftp://***@h': unknown scheme 'ftp', expected http, https, http+unix or embedded"),
         ("http:///a", "invalid URL 'http:///a': no host"),
         ("http://[u", "invalid URL 'http://[u': bad host or port"),
+        (
+            "http://h/\udcff",
+            "invalid URL 'http://h/\\udcff': it has a lone surrogate, which cannot be encoded",
+        ),
+        (
+            "http://h/?key=sesame\udcff",
+            "invalid URL 'http://h/?***': it has a lone surrogate, which cannot be encoded",
+        ),
     ],
 )
 def test_an_invalid_url_is_refused_with_what_is_wrong(url: str, message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -183,6 +184,9 @@ def default_context() -> ssl.SSLContext:
 _ALPN = ["http/1.1"]
 
 
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
 def check_http_url(url: str) -> str:
     """Return a normalized http or https URL. Raises UsageError."""
     if not url or not url.strip():
@@ -200,6 +204,8 @@ def check_http_url(url: str) -> str:
         )
     if not parts.hostname:
         raise UsageError(f"invalid URL {shown!r}: no host")
+    if _LONE_SURROGATE.search(url):
+        raise UsageError(f"invalid URL {shown!r}: it has a lone surrogate, which cannot be encoded")
     return parts.scheme + url.partition("#")[0][len(parts.scheme) :]
 
 
