@@ -14,7 +14,7 @@ import pytest
 from acytoo import Acytoo, dialects
 from acytoo.errors import TruncatedError, UnreachableError
 from acytoo.http import HTTPRequest
-from acytoo.testing import FakeEndpoint, FakeSOCKSProxy, ScriptedResponse, hang_up, raw, reply
+from acytoo.testing import FakeEndpoint, FakeSOCKSProxy, ScriptedResponse, hang_up, raw, reply, silent
 from acytoo.testing.conformance.clock import occurs_within
 from acytoo.transport.config import Connection
 from acytoo.transport.exchange import open_exchange
@@ -61,6 +61,23 @@ async def test_a_request_on_a_new_connection_is_not_retried(end: ScriptedRespons
     async with FakeEndpoint(dialects.Acytoo(), end) as fake:
         assert type(await failure(Acytoo(fake.url))) is UnreachableError
         assert len(fake.requests) == 1
+
+
+@pytest.mark.parametrize("seconds", [5.0, 31.0])
+@in_skipping_loop
+async def test_a_request_whose_connection_ends_long_after_it_was_sent_is_not_sent_again(seconds: float) -> None:
+    async with FakeEndpoint(dialects.Acytoo(), reply("first"), silent(), reply("again")) as fake:
+        assert await texts(Acytoo(fake.url)) == ["first"]
+        call = asyncio.create_task(texts(Acytoo(fake.url, timeout=600)))
+        await fake.received(2)
+        skip(seconds)
+        fake.peers[0].close()
+        if seconds < 30:
+            assert await call == ["again"]
+        else:
+            with pytest.raises(UnreachableError, match="before a response arrived"):
+                await call
+            assert len(fake.requests) == 2
 
 
 async def test_a_retry_is_not_retried() -> None:

@@ -28,6 +28,9 @@ from acytoo.transport.timeouts import Deadlines
 _MAX_REDIRECTS = 5
 _SAME_METHOD = frozenset({307, 308})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_STALE_WITHIN = 30.0
+"""Seconds in which a request on a stale connection fails. A server that ends a connection later has the request."""
+
 _USER_AGENT = f"acytoo/{__version__}"
 
 
@@ -62,7 +65,7 @@ async def open_response(
 async def _request(
     request: HTTPRequest, url: str, settings: Connection, deadlines: Deadlines, *, reuse: bool
 ) -> tuple[HTTPConnection, ResponseHead] | None:
-    """Send the request once; return None if a pooled connection ended before the first byte of a response."""
+    """Send the request once; return None if a pooled connection was stale: it ended soon, without a response."""
     proxy = settings.proxy_for(url)
     address = address_of(url)
     # A redirect brings a query of its own.
@@ -146,7 +149,7 @@ async def _connect(
 
 
 async def _head(connection: HTTPConnection, url: str, deadlines: Deadlines, *, is_pooled: bool) -> ResponseHead | None:
-    """Return the head of the response, None if a pooled connection ended before its first byte."""
+    """Return the head of the response, None if a pooled connection was stale: it ended soon, before its first byte."""
     parser = connection.parser
     while parser.head is None:
         error = connection.error
@@ -156,7 +159,7 @@ async def _head(connection: HTTPConnection, url: str, deadlines: Deadlines, *, i
             raise deadlines.take_error()
         elif isinstance(error, HTTPError):
             raise ProtocolError(f"{address_of(url).origin} does not answer in HTTP: {describe(error)}") from error
-        elif is_pooled and not parser.has_begun:
+        elif is_pooled and not parser.has_begun and deadlines.waited() < _STALE_WITHIN:
             return None
         else:
             raise UnreachableError(

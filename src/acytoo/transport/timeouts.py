@@ -65,6 +65,10 @@ class Deadlines:
         now = self._waiting_since = self.loop.time()
         return self._due(now)
 
+    def waited(self) -> float:
+        """Return the seconds that the reader has waited for content, or since the request was sent."""
+        return self._silence(self.loop.time())
+
     def start_waiting(self) -> None:
         """Note that the reader waits for content. The wait for the first one began when the request was sent."""
         if self._waiting_since is None:
