@@ -48,6 +48,16 @@ def test_readme_has_its_two_commands_and_code_in_python_and_shell() -> None:
     assert {block.language for block in blocks()} == {"python", "sh"}
 
 
+def test_the_programs_type_check_as_their_readers_write_them(tmp_path: Path) -> None:
+    programs = [block for block in blocks() if block.language == "python"]
+    for block in programs:
+        (tmp_path / (re.sub(r"\W", "_", block.name) + ".py")).write_text(block.code)
+    command = [sys.executable, "-m", "mypy", "--config-file=", "--check-untyped-defs", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=TIMEOUT_S)
+    assert done.returncode == 0, done.stdout
+    assert f"{len(programs)} source files" in done.stdout
+
+
 @pytest.fixture(scope="module")
 def services() -> Iterator[dict[str, str]]:
     """Yield an environment in which the examples' services are scripted servers on loopback."""

@@ -329,7 +329,7 @@ class Reply(msgspec.Struct, omit_defaults=True):
         return self.finish.reason if self.finish else None
 
     @property
-    def message(self) -> ChatMessage:
+    def message(self) -> Any:  # a ChatMessage; a list of `{"role": "user", "content": "Hello"}` would not take one
         """Return the reply as an assistant message: append it to `messages` and send it to any API."""
         message: ChatMessage = {"role": "assistant", "content": self.text or None}
         if self.tool_calls:

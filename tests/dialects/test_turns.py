@@ -48,7 +48,8 @@ def rewritten(dialect: Dialect, items: list[Item], *, stream: bool) -> ChatMessa
         body = dialect.write_reply(collect(items), request)
     kind = "text/event-stream" if stream else "application/json"
     reader = dialect.reader(ResponseHead(200, {"content-type": kind}))
-    return collect(reader.feed(body) + reader.flush()).message
+    message: ChatMessage = collect(reader.feed(body) + reader.flush()).message
+    return message
 
 
 def items_of(dialect: Dialect, document: object, url: str = "http://h") -> list[Item]:

@@ -481,7 +481,7 @@ def _decode_turn(parts: list[JSONObject], ids: CallIds, where: str) -> ChatMessa
         turn.close(items)
     except ProtocolError as error:
         raise invalid(f"{where}: {error}") from error
-    message = collect(items).message
+    message: ChatMessage = collect(items).message
     if any(part["type"] == "opaque" for part in message.get("turn_parts", ())):
         _move_to_content(message)
     return message
