@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from acytoo.batch.requests import Template
+from acytoo.batch.rows import Row
 from acytoo.testing import ScriptedResponse, status
 from tests.batch.upstream import Upstream, read, write_rows
 from tests.processes import LIMIT, run, start
@@ -127,3 +131,17 @@ def test_an_option_that_is_wrong_for_every_row_begins_no_batch(tmp_path: Path, o
         done = run(upstream.command(rows, tmp_path / "out.jsonl", "--option", option))
     assert (done.returncode, done.stderr[: len(message) + 8]) == (2, b"acytoo: " + message)
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+def test_values_of_parquet_are_plain_in_a_prompt_unless_they_are_json() -> None:
+    values = {
+        "date": datetime.date(2026, 11, 28),
+        "time": datetime.datetime(2026, 11, 28, 16, 30),
+        "price": decimal.Decimal("1.50"),
+        "count": 2,
+        "list": ["a", 1],
+        "text": '"quoted"',
+        "none": None,
+    }
+    template = Template("|".join(f"{{{name}}}" for name in values))
+    assert template.fill(Row(1, 1, values)) == '2026-11-28|2026-11-28T16:30:00|1.50|2|["a",1]|"quoted"|'

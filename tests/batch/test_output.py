@@ -143,6 +143,11 @@ def test_a_fingerprint_that_cannot_be_read_is_a_usage_error(tmp_path: Path) -> N
         Output.open(path, BATCH)
 
 
-def test_an_output_that_cannot_be_continued_is_refused() -> None:
-    with pytest.raises(UsageError, match="cannot write /dev/null: the output is the checkpoint, so it must be a file"):
-        Output.open(Path("/dev/null"), Fingerprint("", {}))
+@pytest.mark.parametrize("path", ["/dev/null", "-"])
+def test_an_output_that_cannot_be_continued_is_refused(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=f"cannot write {path}: the output is the checkpoint, so it must be a file"):
+        Output.open(Path(path), Fingerprint("", {}))
+    assert not list(tmp_path.iterdir())

@@ -177,7 +177,8 @@ class Output:
 
         Raises UsageError if it cannot be written, if another process writes it, or if it is that of another batch.
         """
-        if path.exists() and not (path.is_file() or path.is_dir()):  # opening a folder fails with a reason
+        is_other = path.exists() and not (path.is_file() or path.is_dir())  # opening a folder fails with a reason
+        if is_other or str(path) == "-":  # as standard output
             raise UsageError(f"cannot write {path}: the output is the checkpoint, so it must be a file")
         replies = AppendedFile(path)
         try:

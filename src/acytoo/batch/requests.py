@@ -253,4 +253,10 @@ def _names(fields: JSONObject) -> str:
 def _as_text(value: object) -> str:
     if value is None:  # as an empty cell of CSV
         return ""
-    return value if isinstance(value, str) else display_json(value)
+    if isinstance(value, str):
+        return value
+    text = display_json(value)
+    if not text.startswith('"'):
+        return text
+    plain: str = msgspec.json.decode(text)  # a date or a decimal number of Parquet
+    return plain
