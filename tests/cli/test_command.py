@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pkgutil
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import acytoo as acytoo_package
 from acytoo import dialects
 from acytoo.cli import commands
 from acytoo.testing import FakeEndpoint, reply, status
@@ -241,6 +243,24 @@ def test_a_pipe_closed_after_the_first_line_ends_the_command_silently_with_141()
 def test_a_closed_pipe_ends_any_command_with_141(command: str) -> None:
     done = run(["bash", "-c", f'"{ACYTOO}" {command} | (exec <&-; sleep 0.1); echo "${{PIPESTATUS[0]}}"'])
     assert (done.stdout, done.stderr) == (b"141\n", b"")
+
+
+def test_a_program_in_a_zip_file_without_metadata_has_its_version_and_its_page(tmp_path: Path) -> None:
+    archive = shutil.make_archive(str(tmp_path / "app"), "zip", Path(acytoo_package.__file__).parents[1], "acytoo")
+    code = f"""
+        import sys
+        sys.path.insert(0, {archive!r})
+        import acytoo
+        assert acytoo.__file__.startswith({archive!r})
+        from acytoo.web import PATHS, page_file
+        assert all(page_file(path).body for path in PATHS)
+        sys.modules["importlib.metadata"] = None
+        sys.argv = ["acytoo", "--version"]
+        from acytoo.cli import main
+        main()
+    """
+    done = run(script(code))
+    assert done.stdout.decode() == f"acytoo {acytoo_package.__version__}\n", done.stderr.decode()
 
 
 @pytest.mark.parametrize("command", ["Hi", "--json Hi", "providers", "fake", "--help"])

@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 
+from acytoo._version import __version__
 from acytoo.cli import commands
 
 _OWN_OPTIONS = ("--help", "-h", "--version")
@@ -107,7 +108,7 @@ def _stdin_is_terminal() -> bool:
 
 # Commands inherit `help_option_names` from this group.
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="acytoo", message="acytoo %(version)s")
+@click.version_option(__version__, message="acytoo %(version)s")
 def cli() -> None:
     """Stream replies from any chat API or from the built-in model, and serve them to any chat client."""
 

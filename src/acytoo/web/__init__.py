@@ -9,10 +9,8 @@ from __future__ import annotations
 import functools
 import gzip
 import hashlib
-from pathlib import Path
+from pkgutil import get_data  # from a zip file too; importlib.resources would import its readers during a request
 from typing import NamedTuple
-
-_FOLDER = Path(__file__).parent / "static"  # importlib.resources would import its readers during a request
 
 _TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -51,7 +49,8 @@ class PageFile(NamedTuple):
 def page_file(path: str) -> PageFile:
     """Return the file at one of the paths."""
     name = PATHS[path]
-    body = (_FOLDER / name).read_bytes()
+    body = get_data(__name__, f"static/{name}")
+    assert body is not None
     headers = {
         "content-type": _TYPES[name[name.rindex(".") :]],
         "cache-control": "no-cache",  # ask each time whether it has changed
