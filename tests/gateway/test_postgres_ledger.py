@@ -17,6 +17,8 @@ from acytoo.secret import Secret
 from acytoo.testing import refused_port
 from tests.services import Postgres
 
+_SSL_REQUEST = (80877103).to_bytes(4, "big")
+
 
 @pytest.fixture
 def url(postgres_server: Postgres) -> str:
@@ -220,6 +222,36 @@ async def test_a_wrong_url_is_reported_without_its_password(
         await open_ledger(Secret(change(url)))
     assert "of-the-tests" not in str(raised.value)
     assert raised.value.__suppress_context__
+
+
+@pytest.mark.parametrize("parameter", ["channel_binding=require", "connect_timeout=3"])
+async def test_a_parameter_of_the_url_that_the_server_does_not_know_is_to_be_left_out(url: str, parameter: str) -> None:
+    with pytest.raises(AcytooError, match=f"{parameter.partition('=')[0]}.*: leave it out of the URL$"):
+        await open_ledger(Secret(f"{url}?{parameter}"))
+
+
+async def test_a_connection_asks_for_no_setting_that_pgbouncer_refuses() -> None:
+    known = {"user", "database", "client_encoding", "datestyle", "timezone", "standard_conforming_strings",
+             "application_name"}  # fmt: skip
+    received: list[set[str]] = []
+
+    async def pooler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while not received:
+            size = int.from_bytes(await reader.readexactly(4), "big")
+            message = await reader.readexactly(size - 4)
+            if message[:4] == _SSL_REQUEST:
+                writer.write(b"N")
+            else:
+                received.append({name.decode() for name in message[4:].split(b"\0")[:-2:2]})
+        writer.close()
+
+    server = await asyncio.start_server(pooler, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(AcytooError):
+            await open_ledger(Secret(f"postgresql://me@127.0.0.1:{port}/db"))
+    assert received[0] >= {"user", "database", "application_name"}
+    assert received[0] <= known
 
 
 async def test_a_server_that_does_not_answer_cannot_hold_up_the_end(

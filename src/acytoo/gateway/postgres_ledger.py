@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 from acytoo.errors import AcytooError, MissingExtraError, UnreachableError
 from acytoo.gateway import ledger_sql
@@ -56,6 +57,7 @@ class PostgresLedger(BufferedLedger):
         self._url = url
         parts = split_url(url.reveal())
         self._secrets = [url, Secret(parts.password or "" if parts is not None else "")]
+        self._parameters = [name for name, _ in parse_qsl(parts.query)] if parts is not None else []
         super().__init__(f"ledger {mask_url(url.reveal())}")
         self._read_only = read_only
         self._connection: asyncpg.Connection[Any] | None = None
@@ -134,13 +136,19 @@ class PostgresLedger(BufferedLedger):
             import asyncpg
         except ImportError as error:
             raise MissingExtraError("a ledger in PostgreSQL", "postgres") from error
-        return await asyncpg.connect(
-            self._url.reveal(),
-            timeout=_CONNECT_WITHIN,
-            command_timeout=_STATEMENT_WITHIN,
-            statement_cache_size=0,  # PgBouncer shares a connection between clients
-            server_settings={"application_name": "acytoo", "client_min_messages": "warning"},
-        )
+        try:
+            return await asyncpg.connect(
+                self._url.reveal(),
+                timeout=_CONNECT_WITHIN,
+                command_timeout=_STATEMENT_WITHIN,
+                statement_cache_size=0,  # PgBouncer shares a connection between clients
+                server_settings={"application_name": "acytoo"},  # PgBouncer refuses settings that it does not know
+            )
+        except (asyncpg.UndefinedObjectError, asyncpg.ProtocolViolationError) as error:
+            # Of libpq's parameters asyncpg knows some, and sends others to the server: the `channel_binding` of Neon.
+            if any(name in str(error) for name in self._parameters):
+                raise AcytooError(f"{error}: leave it out of the URL") from None
+            raise
 
     @asynccontextmanager
     async def _errors(self, *, is_writer: bool = False) -> AsyncIterator[None]:
