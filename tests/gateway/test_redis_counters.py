@@ -24,6 +24,7 @@ from acytoo.errors import ServerError, UnreachableError, UsageError
 from acytoo.gateway.config import Limits
 from acytoo.gateway.counters import Claim, Claims, Exceeded, Hold, Level, bounds
 from acytoo.gateway.limits import amounts_of, plan_of, used_by
+from acytoo.gateway.redis_cache import RedisCache
 from acytoo.gateway.redis_counters import RedisCounters, RedisHold
 from tests.gateway.counters_model import START, Clock, Step, follow, settle, settle_now, steps
 from tests.gateway.summaries import row
@@ -825,6 +826,23 @@ async def test_no_claims_cost_no_round_trip(redis_server: Redis) -> None:
 def test_an_invalid_url_is_an_error_that_does_not_show_it(url: str) -> None:
     with pytest.raises(UsageError, match="invalid URL for the counters") as failure:
         RedisCounters(url)
+    assert "secret" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("redis://:secret@127.0.0.1:1/0?foo=secret", "unknown parameter 'foo': leave it out"),
+        ("redis://:secret@127.0.0.1:1/0?ssl_cert_reqs=none", "unknown parameter 'ssl_cert_reqs': leave it out"),
+        ("rediss://:secret@127.0.0.1:1/0?ssl_cert_reqs=CERT_NONE", r"Invalid SSL .*: \*\*\*"),
+    ],
+)
+@pytest.mark.parametrize(("kind", "what"), [(RedisCounters, "counters"), (RedisCache, "cache")])
+def test_a_parameter_that_a_url_cannot_have_is_an_error_at_the_start(
+    kind: type[RedisCounters | RedisCache], what: str, url: str, reason: str
+) -> None:
+    with pytest.raises(UsageError, match=f"invalid URL for the {what}: {reason}$") as failure:
+        kind(url)
     assert "secret" not in str(failure.value)
 
 

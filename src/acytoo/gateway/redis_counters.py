@@ -598,4 +598,11 @@ def connect(
     except ValueError:
         raise UsageError(f"invalid URL for the {what}: expected redis://HOST:PORT/DATABASE") from None
     secrets = [Secret(url), *secrets_of(user, query, {})]
+    try:
+        pool.make_connection()  # not connected yet: it only looks at the parameters, which a pool keeps until then
+    except TypeError as error:
+        name = str(error).rpartition("unexpected keyword argument ")[2]
+        raise UsageError(f"invalid URL for the {what}: unknown parameter {name}: leave it out") from None
+    except redis.RedisError as error:
+        raise UsageError(f"invalid URL for the {what}: {redact(str(error), secrets)}") from None
     return secrets, shown, redis.Redis.from_pool(pool)
