@@ -11,9 +11,10 @@ from acytoo.testing import FakeEndpoint, reply
 from tests.processes import ACYTOO, run
 
 
+@pytest.mark.parametrize("content", [b"sesame\n", b"\xef\xbb\xbfsesame\r\n"])
 @pytest.mark.parametrize("flag", ["key", "password"])
-def test_a_secret_is_read_from_a_file(flag: str, tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text("sesame\n")
+def test_a_secret_is_read_from_a_file(flag: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(content)
     with FakeEndpoint(dialects.Acytoo(), reply("ok")) as fake:
         done = run([ACYTOO, "--url", fake.url, f"--{flag}-file", str(tmp_path / "secret"), "Hi"])
     assert (done.returncode, done.stdout, done.stderr) == (0, b"ok\n", b"")

@@ -25,9 +25,10 @@ def test_a_variable_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve_secret("env:TEAM_KEY", WHERE).reveal() == "hunter2"
 
 
-def test_a_file_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"hunter2\n", b"hunter2\r\n", b"\xef\xbb\xbfhunter2\r\n"])
+def test_a_file_is_read(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "key.txt"
-    file.write_text("hunter2\n")
+    file.write_bytes(content)
     assert resolve_secret(f"file:{file}", WHERE).reveal() == "hunter2"
 
 

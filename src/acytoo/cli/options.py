@@ -91,7 +91,7 @@ def read_secret(flag: str, value: str | None, file: str | None) -> str | None:
                 data = Path(file).read_bytes()
         else:
             data = sys.stdin.buffer.readline() if sys.stdin is not None else b""
-        text = data.decode().strip()
+        text = data.decode("utf-8-sig").strip()
     except (OSError, UnicodeDecodeError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UsageError(f"cannot read {flag}-file {file}: {reason}") from None

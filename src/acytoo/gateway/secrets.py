@@ -87,7 +87,7 @@ def _environment(name: str, where: str) -> str:
 
 def _file(path: str, where: str) -> str:
     try:
-        return Path(path).read_text("utf-8")
+        return Path(path).read_text("utf-8-sig")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UsageError(f"{where}: cannot read {path}: {reason}") from None
