@@ -10,12 +10,18 @@ from pathlib import Path
 
 from acytoo.errors import AcytooError, MissingExtraError, UsageError
 
+_FONT = "system-ui,sans-serif"
+
 STYLE = (
-    "<style>text{font:12px system-ui,sans-serif;fill:#24292f}.t{font-weight:600;font-size:14px}"
+    f"<style>text{{font:12px {_FONT};fill:#24292f}}"
+    ".t{font-weight:600;font-size:14px}"
     ".g{stroke:#d0d7de}.m{fill:#656d76}@media(prefers-color-scheme:dark){text{fill:#e6edf3}.g{stroke:#30363d}"
     ".m{fill:#8b949e}svg{background:#0d1117}}</style>"
 )
 """Classes: `t` is a title, `m` a label of an axis, `g` a line of the grid."""
+
+_PNG_FONTS = "Arial,Helvetica,'DejaVu Sans','Liberation Sans','Noto Sans','Open Sans',Ubuntu,Cantarell,FreeSans,Roboto"
+"""For resvg, which takes `sans-serif` for Arial, whatever is installed, and leaves out text that has no font."""
 
 _PNG_ZOOM = 2
 """Pixels for each unit of an SVG."""
@@ -51,8 +57,8 @@ def image_writer(path: Path) -> Callable[[str], None]:
     """Return a function that writes an SVG document to the file: as it is, or drawn as PNG if its name ends so.
 
     Call it before the work whose result is drawn. Raises UsageError for another name, AcytooError for a folder that
-    does not exist, and MissingExtraError for PNG without the extra `png`. The function raises AcytooError if the file
-    cannot be written.
+    does not exist, and for PNG MissingExtraError without the extra `png` and AcytooError without a font. The function
+    raises AcytooError if the file cannot be written.
     """
     suffix = path.suffix.lower()
     if suffix not in (".svg", ".png"):
@@ -75,4 +81,12 @@ def _png_encoder() -> Callable[[str], bytes]:
         import resvg_py
     except ImportError as error:
         raise MissingExtraError("a plot as PNG", "png") from error
-    return lambda document: bytes(resvg_py.svg_to_bytes(svg_string=document, zoom=_PNG_ZOOM, background="white"))
+
+    def encode(document: str) -> bytes:
+        svg = document.replace(_FONT, _PNG_FONTS)
+        return bytes(resvg_py.svg_to_bytes(svg_string=svg, zoom=_PNG_ZOOM, background="white"))
+
+    image = head(20, 20, "")
+    if encode(f'{image}<text y="15">x</text></svg>') == encode(f"{image}</svg>"):
+        raise AcytooError("a PNG would have no text: install a font, such as fonts-dejavu-core, or write an SVG")
+    return encode

@@ -15,6 +15,7 @@ from acytoo.dialects import OpenAI
 from acytoo.measure import quantile
 from acytoo.testing import FakeEndpoint, reply, silent, status
 from acytoo.types import Finish, Usage
+from tests.services import missing
 from tests.terminal import CTRL_C, Terminal, needs_terminal
 
 BENCH = [sys.executable, "-c", "from acytoo.cli import main; main()", "bench"]
@@ -92,6 +93,8 @@ async def test_a_plot_is_written_as_png_too(tmp_path: Path) -> None:
     pytest.importorskip("resvg_py", reason="needs the extra png")
     async with FakeEndpoint(OpenAI(), ANSWER) as fake:
         result = await bench(fake.url, "-c", "1", "-n", "1", "--plot", str(tmp_path / "plot.PNG"))
+    if "install a font" in result.stderr:
+        missing("a font", "fonts-dejavu-core")
     assert (result.returncode, result.stderr) == (0, "")
     assert (tmp_path / "plot.PNG").read_bytes().startswith(b"\x89PNG\r\n")
 
