@@ -68,8 +68,12 @@ def test_a_foreign_class_gets_the_methods_and_settings_of_a_provider(site: Path)
 
 
 def test_an_entry_point_never_replaces_a_built_in_provider(site: Path) -> None:
-    install(site, "loud", "openai = loud:Shout", "acytoo = loud:Shout")
-    assert b" loud\n" not in names(site).stdout
+    install(site, "loud", "OpenAI = loud:Shout", "acytoo = loud:Shout")
+    done = names(site)
+    assert b" loud\n" not in done.stdout
+    for name in ("OpenAI", "acytoo"):
+        message = f"the entry point {name!r} of loud 1.0 is left out: a built-in provider has this name"
+        assert message in done.stderr.decode()
 
 
 @pytest.mark.parametrize(

@@ -20,15 +20,16 @@ ENTRY_POINT_GROUP = "acytoo.providers"
 def providers() -> dict[str, type[AsyncGeneratorProvider]]:
     """Return every provider class by its name in lower case. This imports every package that offers providers.
 
-    An entry point never replaces a built-in provider. A broken one is skipped with a warning.
+    An entry point never replaces a built-in provider. One with such a name, or a broken one, is skipped with a warning.
     """
     classes = dict(_built_in())
-    for name in _entry_points():
-        if name not in classes:
-            try:
-                classes[name] = _load(name)
-            except UsageError as error:
-                _warn_once(str(error))
+    for name, entry in _entry_points().items():
+        try:
+            if name in classes:
+                raise _left_out(entry, "a built-in provider has this name")
+            classes[name] = _load(name)
+        except UsageError as error:
+            _warn_once(str(error))
     return dict(sorted(classes.items()))
 
 
@@ -119,8 +120,12 @@ def _load(name: str) -> type[AsyncGeneratorProvider]:
         reason = f"{entry.value} cannot be loaded: {type(error).__name__}: {error}"
     if not reason:
         return value  # type: ignore[no-any-return]
+    raise _left_out(entry, reason)
+
+
+def _left_out(entry: EntryPoint, reason: str) -> UsageError:
     package = f" of {entry.dist.name} {entry.dist.version}" if entry.dist else ""
-    raise UsageError(f"the entry point {entry.name!r}{package} is left out: {reason}")
+    return UsageError(f"the entry point {entry.name!r}{package} is left out: {reason}")
 
 
 def _as_provider(value: Any) -> type[AsyncGeneratorProvider] | None:
