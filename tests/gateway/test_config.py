@@ -126,6 +126,14 @@ def test_absolute_paths_stay(tmp_path: Path) -> None:
             "[storage]\nbudgets_on_failure = 'opne'\n",
             "acytoo.toml:2: [storage] budgets_on_failure: invalid enum value 'opne': did you mean 'open'?",
         ),
+        (
+            "[keys.a]\nhash = ''\nexpires = 2027-01-31T00:00:00Z\n",
+            "acytoo.toml:3: [keys.a] expires: expected a date, such as 2027-01-31, got a date with a time",
+        ),
+        (
+            "[keys.a]\nhash = ''\nexpires = 20270131\n",
+            "acytoo.toml:3: [keys.a] expires: expected a date, such as 2027-01-31, got a whole number",
+        ),
         ("[models.fast]\nbalance = true\n", "acytoo.toml:1: [models.fast]: targets is missing"),
         (
             "[models.fast]\ntargets = []\n",

@@ -157,7 +157,8 @@ def _nouns(types: str) -> str:
 
 _NOUNS = {
     "str": "a text in quotes", "int": "a whole number", "float": "a number", "bool": "true or false",
-    "array": "a list in [ ]", "object": "a table",
+    "array": "a list in [ ]", "object": "a table", "date": "a date, such as 2027-01-31",
+    "datetime": "a date with a time", "time": "a time",
 }  # fmt: skip
 
 
