@@ -132,3 +132,10 @@ def test_a_ledger_in_postgres_is_found_through_its_variable(postgres_server: Pos
     done = usage(path, "--by", "key,day", "--csv", env={"LEDGER": url})
     assert done.returncode == 0
     assert [line.partition(",")[0] for line in done.stdout.decode().splitlines()[1:]] == ["alice", "bot"]
+
+
+@pytest.mark.parametrize("forms", [("--csv", "--json"), ("--json", "--csv"), ("--csv", "--plot", "usage.svg")])
+def test_one_form_of_the_output_can_be_asked_for(config: Path, forms: tuple[str, ...]) -> None:
+    done = usage(config, *forms)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"use one of --csv, --json and --plot" in done.stderr

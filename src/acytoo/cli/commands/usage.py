@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from acytoo.cli.exit_codes import print_error, replace_controls
+from acytoo.errors import UsageError
 
 if TYPE_CHECKING:
     from acytoo.gateway.ledger import UsageRow
@@ -29,13 +30,21 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--since", default="7d", show_default=True, metavar="TIME", help="7d, 12h, or a date and time.")
 @click.option("--until", metavar="TIME", help="By default now.")
 @click.option("--key", metavar="NAME", help="The usage of one key.")
-@click.option("--csv", "form", flag_value="csv", help="Print CSV.")
-@click.option("--json", "form", flag_value="json", help="Print the JSON document of GET /usage.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@click.option("--json", "as_json", is_flag=True, help="Print the JSON document of GET /usage.")
 @click.option(
     "--plot", type=_FILE, metavar="FILE", help="Draw the usage over time, by the first group, as .svg or .png."
 )
 def usage(
-    file: Path, by: str, since: str, until: str | None, key: str | None, form: str | None, plot: Path | None
+    file: Path,
+    by: str,
+    since: str,
+    until: str | None,
+    key: str | None,
+    *,
+    as_csv: bool,
+    as_json: bool,
+    plot: Path | None,
 ) -> None:
     """Print requests, tokens and costs from a server's ledger.
 
@@ -52,16 +61,18 @@ def usage(
 
     from acytoo.gateway.usage import parse_groups, parse_time
 
+    if as_csv + as_json + (plot is not None) > 1:
+        raise UsageError("use one of --csv, --json and --plot")
     now = time.time()
     start, end = parse_time(since, now), now if until is None else parse_time(until, now)
     groups = parse_groups(by)
     if plot is not None:
         asyncio.run(_plot(file, groups, start, end, key, plot))
     else:
-        asyncio.run(_print(file, groups, start, end, key, form))
+        asyncio.run(_print(file, groups, start, end, key, "csv" if as_csv else "json" if as_json else ""))
 
 
-async def _print(file: Path, by: list[str], since: float, until: float, key: str | None, form: str | None) -> None:
+async def _print(file: Path, by: list[str], since: float, until: float, key: str | None, form: str) -> None:
     from acytoo.gateway.config import load
     from acytoo.gateway.usage import document, open_ledger_of, total_of
 
