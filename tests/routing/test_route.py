@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
 import json
 import logging
+import pickle
 import time
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -822,3 +824,22 @@ async def test_no_reply_begins_that_the_deadline_has_cut() -> None:
     assert str(error) == "no reply began within 1000 s: t1"
     assert [(attempt.target, attempt.outcome) for attempt in error.attempts] == [("t1", "cancelled")]
     assert (target.in_flight, target.failures_in_a_row) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda route: pickle.loads(pickle.dumps(route))], ids=["copy", "pickle"]
+)
+@pytest.mark.parametrize("strategy", ["order", "balance"])
+async def test_a_copy_of_a_route_has_its_settings_and_a_health_of_its_own(
+    copied: Callable[[Route], Route], strategy: Any
+) -> None:
+    async with FakeEndpoint(dialects.OpenAI(), reply("Hello")) as fake:
+        provider = acytoo.provider("compatible/m", url=fake.url, key="k")
+        target = Target(provider, name="one", weight=2, limit=3, queue=4, failures=1, pause=60)
+        route = Route(target, Target(provider), strategy=strategy, deadline=120, hedge=True)
+        target.failed(None)
+        again = copied(route)
+        assert (repr(again), again.deadline, again.hedges) == (repr(route), route.deadline, True)
+        assert (again.targets[0].weight, again.targets[0].failures_in_a_row) == (2, 0)
+        assert await again.create_async("", MESSAGES) == "Hello"
+        assert target.failures_in_a_row == 1

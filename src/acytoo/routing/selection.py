@@ -19,6 +19,7 @@ import random
 import threading
 import time
 from hashlib import blake2b
+from typing import Any
 
 import msgspec
 
@@ -38,6 +39,9 @@ class Balance:
         self._affinity = affinity
         self._used_at: dict[bytes, float] = {}  # the least recently used key first
         self._lock = threading.Lock()  # for these keys: a route may serve the event loops of several threads
+
+    def __reduce__(self) -> Any:  # a copy, such as one in another process, begins without keys
+        return Balance, (self._affinity,)
 
     def take_over(self, other: Balance) -> None:
         """Continue with the keys of a balance whose place this one takes."""

@@ -15,6 +15,7 @@ lock is taken only if there is a limit: a target may serve the event loops of se
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import math
 import random
@@ -23,7 +24,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -144,6 +145,12 @@ class Target:
 
     def __repr__(self) -> str:
         return f"Target({self.name!r})"
+
+    def __reduce__(self) -> Any:  # a copy, such as one in another process, has its own places and its own health
+        limit = None if self._limit == math.inf else int(self._limit)
+        settings: dict[str, Any] = {"weight": self.weight, "limit": limit, "queue": self._queue_size}
+        settings |= {"name": self.name, "failures": self._max_failures, "pause": self._first_pause}
+        return functools.partial(type(self), **settings), (self.provider,)
 
     @property
     def load(self) -> float:
