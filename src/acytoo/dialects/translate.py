@@ -155,15 +155,23 @@ def _is_no_op(source: Dialect, name: str, value: object) -> bool:
 
 
 def _without(fields: frozenset[str], values: list[Any], removed: list[tuple[str, Any]]) -> list[Any]:
-    """Return copies of objects, and of those in their lists, without some fields, which are added to `removed`."""
-    stripped = []
-    for value in values:
-        if isinstance(value, dict):
+    """Return objects, and those in their lists, without some fields, which are added to `removed`.
+
+    What has none of them is not copied.
+    """
+    stripped = values
+    for index, value in enumerate(values):
+        if not isinstance(value, dict):
+            continue
+        kept = value
+        if not fields.isdisjoint(value):
             removed += [(name, value[name]) for name in value.keys() & fields]
-            value = {
-                name: _without(fields, field, removed) if isinstance(field, list) else field
-                for name, field in value.items()
-                if name not in fields
-            }
-        stripped.append(value)
+            kept = {name: field for name, field in value.items() if name not in fields}
+        for name, field in kept.items():
+            if isinstance(field, list) and (inner := _without(fields, field, removed)) is not field:
+                kept = {**kept, name: inner}
+        if kept is not value:
+            if stripped is values:
+                stripped = values.copy()
+            stripped[index] = kept
     return stripped
