@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench import native, team
+from bench import agent, native, team
 from bench.peers import PEERS, home, missing, nginx, python_of
 from bench.processes import Refused, Watched, environment, pinned, running, started
 
@@ -34,10 +34,16 @@ def end_of_stream(gateway: str) -> str:
     return "message_stop" if "cross" in gateway else "[DONE]"
 
 
-def request_for(gateway: str, service: Watched, prompt: str, *, stream: bool) -> bytes:
-    """Return a request: Anthropic's for a gateway that translates, else OpenAI's. The prompt steers the upstream."""
+def request_for(gateway: str, service: Watched, prompt: str, *, stream: bool, is_agent: bool = False) -> bytes:
+    """Return a request: Anthropic's for a gateway that translates, else OpenAI's. The prompt steers the upstream.
+
+    `is_agent`: whether it is the long one of a coding agent.
+    """
     model = "tensorzero::model_name::gpt" if gateway == "tensorzero" else "gpt-4o-mini"
-    body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": prompt}], "stream": stream}
+    body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": prompt}]}
+    if is_agent:
+        body = agent.anthropic_body(model, prompt) if "cross" in gateway else agent.openai_body(model, prompt)
+    body["stream"] = stream
     headers = {
         "host": "127.0.0.1",
         "content-type": "application/json",
@@ -53,7 +59,7 @@ def request_for(gateway: str, service: Watched, prompt: str, *, stream: bool) ->
         body["provider"] = "Bench"
     elif gateway == "portkey":
         headers |= {"x-portkey-provider": "openai", "x-portkey-custom-host": f"{service.url}/v1"}
-    content = json.dumps(body).encode()
+    content = json.dumps(body, separators=(",", ":")).encode()  # as SDKs do
     headers["content-length"] = str(len(content))
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode() + content
@@ -167,7 +173,8 @@ def _nginx_config(port: int, service: Watched) -> str:
     """Return a configuration that relays streams: one worker, no buffering, kept connections to the service."""
     return (
         "daemon off; worker_processes 1; pid nginx.pid; error_log stderr; events { worker_connections 4096; }\n"
-        "http { access_log off; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path f;\n"
+        "http { access_log off; client_body_buffer_size 1m; client_body_temp_path body; proxy_temp_path proxy;\n"
+        "fastcgi_temp_path f;\n"
         f"uwsgi_temp_path u; scgi_temp_path s; upstream service {{ server {service.url.partition('://')[2]}; "
         "keepalive 1024; keepalive_requests 1000000; }\n"
         f"server {{ listen 127.0.0.1:{port} backlog=2048; keepalive_requests 1000000; location / {{\n"

@@ -76,6 +76,7 @@ class Bench:
             Sweep("gateway-1", gateways, self._closed(1), PEER_GATEWAYS),
             Sweep("gateway-64", gateways, self._closed(64), PEER_GATEWAYS),
             Sweep("gateway-64-streamed", gateways, self._closed(64, 22), PEER_GATEWAYS),
+            Sweep("gateway-agent", gateways, self._agent, PEER_GATEWAYS),
             Sweep("gateway-burst", gateways, self._relayed, PEER_GATEWAYS),
             Sweep("gateway-50", gateways, self._gateway_paced(50, 0.02, 120, 0.5), PEER_GATEWAYS),
             Sweep("gateway-500", gateways, self._gateway_paced(500, 0.1, 25, 1.0), PEER_GATEWAYS),
@@ -137,6 +138,11 @@ class Bench:
         """Measure SSE chunks a second through a gateway, in bursts of one stream at a time."""
         return self._load(name, 1, 1 if name in _SLOW_GATEWAYS else 12, max(2_000, self.sizes.scaled(10_000)))
 
+    def _agent(self, name: str) -> dict[str, Any]:
+        """Measure the long requests of coding agents on 8 connections, with streams of 22 chunks as replies."""
+        total = self.sizes.scaled(32 if name in _SLOW_GATEWAYS else 800, 16)
+        return self._load(name, 8, total, 22, is_agent=True)
+
     def _gateway_paced(self, streams: int, interval: float, chunks: int, ramp: float) -> Measure:
         def measure(name: str) -> dict[str, Any]:
             number = self.sizes.scaled(streams, 10)
@@ -144,10 +150,12 @@ class Bench:
 
         return measure
 
-    def _load(self, name: str, streams: int, total: int, chunks: int, **pace: float) -> dict[str, Any]:
+    def _load(
+        self, name: str, streams: int, total: int, chunks: int, *, is_agent: bool = False, **pace: float
+    ) -> dict[str, Any]:
         with native_upstream() as service, running_gateway(name, service) as gateway:
             prompt = f"Write a story. N={chunks};I={pace.get('interval', 0) * 1e6:.0f};"
-            request = request_for(name, service, prompt, stream=chunks > 0)
+            request = request_for(name, service, prompt, stream=chunks > 0, is_agent=is_agent)
             load = Load(request, streams, total, chunks, end_of_stream(name) if chunks else "}", **pace)
             return run_load(native.program("loadgen"), gateway, service, load)
 

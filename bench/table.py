@@ -73,6 +73,9 @@ def _gateways() -> list[Row]:
             Row(f"{at_64} bare aiohttp", "gateway-64", "requests_per_s", ours, bare, 1.0),
             Row(f"gateway, {title}: CPU a request at 64", "gateway-64", "cpu_us", ours, bare, 1.1),
         ]
+        for peer, name in (("TensorZero", "tensorzero"), ("ferrogw", "ferrogw")):
+            beside = f"gateway, {title}: a coding agent's request, CPU, beside {peer}"
+            rows.append(Row(beside, "gateway-agent", "cpu_us", ours, name, 0.6))
         if kind == "through":
             beside = f"gateway, {title}: requests/s at 1, beside TensorZero"
             rows.append(Row(beside, "gateway-1", "requests_per_s", ours, "tensorzero", 1.2))
@@ -88,6 +91,7 @@ def _gateways() -> list[Row]:
         *rows,
         Row(f"{beside} 64, beside without", "gateway-64", "requests_per_s", team, plain, 0.75),
         Row(f"{beside} 1, beside without", "gateway-1", "requests_per_s", team, plain, 0.75),
+        Row(f"{beside} 8, of coding agents, beside without", "gateway-agent", "requests_per_s", team, plain, 0.75),
         Row("the same, 50 paced streams: CPU a chunk", "gateway-50", "cpu_us", team, plain, 1.0),
     ]
 
@@ -97,6 +101,8 @@ GATEWAY_FIGURES = (
     ("requests/s at 64", "gateway-64", "requests_per_s"),
     ("CPU a request at 64", "gateway-64", "cpu_us"),
     ("streamed replies/s at 64", "gateway-64-streamed", "requests_per_s"),
+    ("requests/s of coding agents", "gateway-agent", "requests_per_s"),
+    ("CPU a request of a coding agent", "gateway-agent", "cpu_us"),
     ("SSE chunks/s, burst", "gateway-burst", "chunks_per_s"),
     ("CPU a chunk, burst", "gateway-burst", "cpu_us"),
     ("50 paced, p99 added", "gateway-50", "p99_ms"),
