@@ -29,8 +29,8 @@ requests and tokens that a scripted upstream has counted itself. They are genera
   refused here has one row without an upstream. A key that nobody has leaves no row.
 - What the upstream reports counts, once, and as it is: the last report of a reply, not the sum of its reports.
 - If a reply has no report, or was cut before its last one, an estimate counts, and the row is marked (`is_estimated`): a token for four
-  bytes of text, 1000 for an image. Of a report from before the end, the input counts as reported. Of a document that was cut, the text up
-  to there counts, as in a stream.
+  bytes of text or of the JSON of tools and calls, 1000 for an image. Of a report from before the end, the input counts as reported. Of a
+  document that was cut, the text up to there counts, as in a stream.
 - An answer with an error status counts nothing, and neither does a request that nobody received. A request that may have been
   received counts, whoever stopped waiting.
 - A reply from the [cache](gateway.md#the-cache), or of a call that is already in progress for somebody else, has one row without an upstream:

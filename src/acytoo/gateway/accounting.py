@@ -8,6 +8,7 @@ counts for a request that no upstream received, or that was refused with an erro
 from __future__ import annotations
 
 from acytoo.dialects import by_name
+from acytoo.dialects.json import dumps
 from acytoo.errors import StatusError, TimedOutError
 from acytoo.observation import Observation
 from acytoo.types import ChatMessages, Request, Usage
@@ -95,42 +96,36 @@ def estimate_input(request: Request, size: int) -> int:
     """Return about how many tokens a request has."""
     if not request.messages:
         return size // BYTES_PER_TOKEN
-    characters, attachments = _measure(request.messages)
+    size, attachments = _measure(request.messages)
     if request.tools:
-        characters += sum(map(_length, request.tools))
-    return characters // BYTES_PER_TOKEN + attachments * _IMAGE_TOKENS + len(request.messages) * 4
+        size += _json_size(request.tools)
+    return size // BYTES_PER_TOKEN + attachments * _IMAGE_TOKENS + len(request.messages) * 4
 
 
 def _measure(messages: ChatMessages) -> tuple[int, int]:
-    """Return the bytes of the texts in messages, and the number of their attachments."""
-    length, attachments = 0, 0
+    """Return the bytes of the texts and calls in messages, and the number of their attachments."""
+    size, attachments = 0, 0
     for message in messages:
         content = message.get("content")
         if isinstance(content, str):
-            length += len(content) if content.isascii() else _length(content)
+            size += _text_size(content)
         elif isinstance(content, list):
             for part in content:
                 if part.get("type") in ("text", "refusal"):
-                    length += _length(part.get("text") or part.get("refusal"))
+                    text = part.get("text") or part.get("refusal")
+                    size += _text_size(text) if isinstance(text, str) else 0
                 else:
                     attachments += 1
-        if "tool_calls" in message:
-            length += _length(message["tool_calls"])
-        if "reasoning" in message:
-            length += _length(message["reasoning"])
-    return length, attachments
+        for field in ("tool_calls", "reasoning"):
+            if field in message:
+                size += _json_size(message[field])
+    return size, attachments
 
 
-def _length(value: object) -> int:
-    """Return the bytes of all texts in a value, without recursion because it may be deep."""
-    length, left = 0, [value]
-    while left:
-        value = left.pop()
-        if isinstance(value, str):
-            length += len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
-        elif isinstance(value, dict):
-            left += value
-            left += value.values()
-        elif isinstance(value, list):
-            left += value
-    return length
+def _text_size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def _json_size(value: object) -> int:
+    """Return the bytes of a value as JSON, which models get too."""
+    return len(dumps(value, surrogates="replace"))
