@@ -187,8 +187,16 @@ def signal_handled(number: signal.Signals) -> None:
     signal_self(number)
 
 
+@pytest.fixture
+def heeds_hangups() -> Iterator[None]:
+    """Let SIGHUP end this process, which `nohup` lets it ignore."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 async def test_a_server_without_workers_warns_that_it_restarts_none(
-    recorder: Recorder, caplog: pytest.LogCaptureFixture
+    recorder: Recorder, caplog: pytest.LogCaptureFixture, heeds_hangups: None
 ) -> None:
     async with FakeEndpoint(dialects.OpenAI(), reply("Hi")) as fake, serving(recorder, fake) as server:
         signal_handled(signal.SIGUSR2)
