@@ -16,8 +16,8 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
+import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -74,10 +74,10 @@ def _count_at(revision: str) -> dict[str, int]:
     """Count a commit's code with the installed versions."""
     with tempfile.TemporaryDirectory() as folder:
         archive = subprocess.run(
-            ["git", "archive", revision, "src", "bench"], capture_output=True, check=True, cwd=_ROOT
+            ["git", "archive", "--format=zip", revision, "src", "bench"], capture_output=True, check=True, cwd=_ROOT
         )
-        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
-            tar.extractall(folder, filter="data")
+        with zipfile.ZipFile(io.BytesIO(archive.stdout)) as files:
+            files.extractall(folder)
         names = json.loads((Path(folder) / "bench" / _COUNTS.name).read_text())
         return count(sorted(set().union(*names.values())), Path(folder))
 

@@ -8,9 +8,9 @@ import json
 import os
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -124,12 +124,12 @@ def _older() -> tempfile.TemporaryDirectory[str]:
 def on_aiohttp() -> str:
     """Return the PYTHONPATH of the last version of ours that used aiohttp, taken from git."""
     folder = Path(_older().name)
-    command = ["git", "-C", str(ROOT), "archive", _LAST_ON_AIOHTTP, "src"]
+    command = ["git", "-C", str(ROOT), "archive", "--format=zip", _LAST_ON_AIOHTTP, "src"]
     done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode:
         raise Refused(f"git has no commit {_LAST_ON_AIOHTTP[:7]} to compare with: {last_line(done.stderr.decode())}")
-    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
-        archive.extractall(folder, filter="data")
+    with zipfile.ZipFile(io.BytesIO(done.stdout)) as archive:
+        archive.extractall(folder)
     return os.pathsep.join([str(folder / "src"), str(ROOT)])
 
 
