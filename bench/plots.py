@@ -16,7 +16,7 @@ def bars(title: str, unit: str, values: dict[str, float]) -> str:
     ordered = sorted(values.items(), key=lambda pair: pair[1])
     low = 10 ** math.floor(math.log10(min(values.values())) - 0.01)
     high = 10 ** math.ceil(math.log10(max(values.values())) + 0.01)
-    left, width, row = 150, 430, 26
+    left, width, row = 165, 430, 26
     height = 62 + row * len(ordered)
 
     def x(value: float) -> float:
@@ -35,7 +35,8 @@ def bars(title: str, unit: str, values: dict[str, float]) -> str:
         out.append(
             f'<rect x="{left}" y="{y}" width="{max(1.0, x(value) - left):.1f}" height="18" rx="2" fill="{colour}"/>'
         )
-        out.append(f'<text x="{x(value) + 6:.1f}" y="{y + 14}">{value:.3g}</text>')
+        shown = f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+        out.append(f'<text x="{x(value) + 6:.1f}" y="{y + 14}">{shown}</text>')
     return "\n".join([*out, "</svg>\n"])
 
 

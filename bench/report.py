@@ -43,7 +43,8 @@ def write() -> None:
         "peers": _matrix(record, ["aiohttp", "aiohttp-tuned", "acytoo", *CLIENTS], _CLIENT_COLUMNS),
         "gateways": _matrix(record, [*GATEWAYS, *FAST_GATEWAYS, *PEER_GATEWAYS], GATEWAY_FIGURES),
         "ahead": _beside_peers(record),
-        "short": _readme_table(record),
+        "short": _readme_table(record, *_README_CLIENTS),
+        "short-gateways": _readme_table(record, *_README_GATEWAYS),
     }
     _plot(record)
     parts |= _batches(Record("batch"))
@@ -167,28 +168,46 @@ def _beside_peers(record: Record) -> str:
     return _markdown(["Acytoo beside", *(title for title, _, _ in columns)], rows)
 
 
-_README_ROWS = (
-    ("CPU for each chunk of a burst", "burst", "cpu_us"),
-    ("200 paced streams: added to a chunk, p99", "paced-200", "p99_ms"),
-    ("200 paced streams: memory", "paced-200", "memory_mb"),
-    ("replies of ten chunks, 16 at once", "short-16", "replies_per_s"),
-    ("import", "import", "ms"),
-    ("a complete program until its first reply: CPU", "once", "ms"),
-    ("installed", "install", "mb"),
-)
-
-
-def _readme_table(record: Record) -> str:
-    names = {
+_README_CLIENTS = (
+    {
         "acytoo": "**Acytoo**",
         "aiohttp": "aiohttp by hand",
         "openai": "openai",
         "pydantic-ai": "pydantic-ai",
         "litellm": "litellm",
-    }
-    shown = [name for name in names if any(_cell(record, name, sweep, figure) for _, sweep, figure in _README_ROWS)]
-    rows = [[title, *(_cell(record, name, sweep, figure) for name in shown)] for title, sweep, figure in _README_ROWS]
-    return _markdown(["", *[names[name] for name in shown]], rows)
+    },
+    (
+        ("CPU for each chunk of a burst", "burst", "cpu_us"),
+        ("200 paced streams: added to a chunk, p99", "paced-200", "p99_ms"),
+        ("200 paced streams: memory", "paced-200", "memory_mb"),
+        ("replies of ten chunks, 16 at once", "short-16", "replies_per_s"),
+        ("import", "import", "ms"),
+        ("a complete program until its first reply: CPU", "once", "ms"),
+        ("installed", "install", "mb"),
+    ),
+)
+_README_GATEWAYS = (
+    {
+        "acytoo-through+uvloop": "**Acytoo**",
+        "tensorzero": "TensorZero",
+        "ferrogw": "ferrogw",
+        "portkey": "Portkey",
+        "litellm": "LiteLLM",
+    },
+    (
+        ("short requests, 64 at once", "gateway-64", "requests_per_s"),
+        ("streamed replies of 22 chunks, 64 at once", "gateway-64-streamed", "requests_per_s"),
+        ("a coding agent's request of 136 kB: CPU", "gateway-agent", "cpu_us"),
+        ("50 paced streams: CPU for each chunk", "gateway-50", "cpu_us"),
+    ),
+)
+
+
+def _readme_table(record: Record, names: dict[str, str], rows: tuple[Column, ...]) -> str:
+    """Return the medians of the contenders that were measured: a row for each title, sweep and figure."""
+    shown = [name for name in names if any(_cell(record, name, sweep, figure) for _, sweep, figure in rows)]
+    cells = [[title, *(_cell(record, name, sweep, figure) for name in shown)] for title, sweep, figure in rows]
+    return _markdown(["", *[names[name] for name in shown]], cells)
 
 
 def _cell(record: Record, name: str, sweep: str, figure: str) -> str:
