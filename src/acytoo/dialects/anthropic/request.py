@@ -51,8 +51,6 @@ PART_FIELDS = ("cache_control", "citations", "context", "transformations")
 TOOL_FIELDS = ("cache_control", "defer_loading", "allowed_callers", "eager_input_streaming", "input_examples")
 """Fields of a tool that stay on the shared shape's tool."""
 
-_PART_FIELDS = frozenset(PART_FIELDS)
-
 _OPTIONS = {"temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "stop": "stop_sequences"}
 FIELD_NAMES = {**_OPTIONS, "user": "metadata.user_id", "reasoning_effort": "output_config.effort"}
 """What this API calls the fields of the shared shape that errors about a request name."""
@@ -339,7 +337,7 @@ def _encode_text(part: _Part) -> list[JSONObject]:
 
 def _part_fields(part: Mapping[str, object]) -> JSONObject:
     """Return the fields of a part, call or result that only this API has."""
-    if _PART_FIELDS.isdisjoint(part):
+    if part.keys().isdisjoint(PART_FIELDS):  # as of most parts
         return {}
     return {field: part[field] for field in PART_FIELDS if part.get(field) is not None}
 
