@@ -88,7 +88,7 @@ def _machines(record: Record) -> str:
 
 def _machine(machine: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items() if number)
-    prefix = f" of {machine['prefix']}" if "prefix" in machine else ""
+    prefix = f" in {machine['prefix']}" if "prefix" in machine else ""
     return (
         f"{machine['when'][:10]}, commit {machine['commit']}, {machine['cores']} shared cores "
         f"({machine['processor']}), CPython {machine['python']}{prefix}, {versions}."
